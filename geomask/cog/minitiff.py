@@ -1,0 +1,87 @@
+"""A TIFF of a few tiles: what GDAL needs to decode them, and nothing else of the file.
+
+The tags of the level are copied as they stand (compression, predictor, nodata, ...); only the image's size and place and
+the tile tables are new. Tiles of other rows and columns do not exist in it, so it is as small as what was fetched. Written as
+BigTIFF in the source's byte order (BigTIFF, "The BigTIFF File Format" by Aware Systems; TIFF 6.0, section 2).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from ..grid import Window
+from .layout import ByteRange, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .layout import Layout
+
+LONG, DOUBLE, LONG8 = 4, 12, 16
+#: Pixel scale, tie points, transformation (GeoTIFF 1.1, section 7.3): those of the whole file would be wrong here, and
+#: overviews have none.
+PLACE_TAGS = frozenset({33550, 33922, 34264})
+
+
+def cut_tiff(
+    layout: Layout, version: int | None, index: int, window: Window, tile: Callable[[ByteRange], bytes]
+) -> tuple[bytes, int, int]:
+    """A TIFF that holds the tiles of `window` of one level, and the (row, column) of the window in it.
+
+    `tile` gives the bytes of a tile. In a band-interleaved file only band `index` (1-based) is filled; the others read
+    as nodata.
+    """
+    level = layout.level(version)
+    rows, cols = level.tiles(window)
+    offsets, lengths = level.offsets[:, rows, cols], level.lengths[:, rows, cols].copy()
+    if len(lengths) > 1:
+        lengths[[plane for plane in range(len(lengths)) if plane != index - 1]] = 0
+    top, left = rows.start * level.tile_height, cols.start * level.tile_width
+    height = min(rows.stop * level.tile_height, level.height) - top
+    width = min(cols.stop * level.tile_width, level.width) - left
+    data = [
+        tile(ByteRange(int(offset), int(length))) if length else b""
+        for offset, length in zip(offsets.flat, lengths.flat, strict=True)
+    ]
+    order, place = layout.byteorder, layout.level_grid(version).crop(Window(top, left, height, width))
+    tags = [
+        *(tag for tag in level.tags if tag.code not in PLACE_TAGS),
+        _number(256, LONG, order, width),
+        _number(257, LONG, order, height),
+        _number(33550, DOUBLE, order, place.res_x, place.res_y, 0.0),
+        _number(33922, DOUBLE, order, 0.0, 0.0, 0.0, place.left, place.top, 0.0),
+    ]
+    return _write(tags, data, order), window.row_off - top, window.col_off - left
+
+
+def _number(code: int, dtype: int, order: str, *values: float) -> Tag:
+    letter = {LONG: "I", DOUBLE: "d", LONG8: "Q"}[dtype]
+    return Tag(code, dtype, len(values), struct.pack(f"{order}{len(values)}{letter}", *values))
+
+
+def _write(tags: list[Tag], tiles: list[bytes], order: str) -> bytes:
+    """Header, one IFD, long values, then the tiles."""
+    lengths = _number(325, LONG8, order, *map(len, tiles))
+    ifd_at, entries = 16, len(tags) + 2
+    values_at = ifd_at + 8 + 20 * entries + 8
+    long_values = sum(len(tag.value) for tag in [*tags, lengths] if len(tag.value) > 8)
+    table_at = values_at + long_values
+    first_tile = table_at + (8 * len(tiles) if len(tiles) > 1 else 0)
+    places, position = [], first_tile
+    for tile in tiles:
+        places.append(position if tile else 0)  # 0, 0: a sparse tile
+        position += len(tile)
+    offsets = _number(324, LONG8, order, *places)
+    entry_bytes, value_bytes = [], []
+    for tag in sorted([*tags, lengths, offsets], key=lambda tag: tag.code):
+        if len(tag.value) > 8:
+            place = struct.pack(f"{order}Q", values_at)
+            value_bytes.append(tag.value)
+            values_at += len(tag.value)
+        else:
+            place = tag.value.ljust(8, b"\0")
+        entry_bytes.append(struct.pack(f"{order}HHQ", tag.code, tag.dtype, tag.count) + place)
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + struct.pack(f"{order}HHHQQ", 43, 8, 0, ifd_at, entries)
+    return b"".join([head, *entry_bytes, struct.pack(f"{order}Q", 0), *value_bytes, *tiles])

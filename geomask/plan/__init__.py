@@ -1,0 +1,1 @@
+"""What to fetch: a selection compiled into exact byte ranges, and its cost."""

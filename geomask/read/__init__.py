@@ -1,0 +1,1 @@
+"""Reading what a manifest says: fetch first, decode after."""

@@ -1,0 +1,70 @@
+"""Pixels of a manifest's channels on its grid, as arrays, as xarray and as a GeoTIFF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..atomic import atomic_path
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+
+    from ..plan.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Cube:
+    """The pixels of every chip and channel of a manifest."""
+
+    manifest: Manifest
+    image: np.ndarray
+    """float32 (chips, channels, rows, columns), values as stored in the files; 0 where not valid."""
+    valid: np.ndarray
+    """bool, same shape: False for nodata, for slots that no item fills, and beyond the edge of a file."""
+
+    def to_xarray(self, chip: int = 0) -> xr.Dataset:
+        """One chip as ``image`` and ``valid`` (channel, y, x), with the slot and band of each channel as coordinates.
+
+        Coordinates are pixel centres in the grid's CRS, which stands in the attribute ``crs``.
+        """
+        import xarray as xr
+
+        grid = self.manifest.grid.crop(self.manifest.chips[chip])
+        coords = {
+            "y": grid.top - (np.arange(grid.height) + 0.5) * grid.res_y,
+            "x": grid.left + (np.arange(grid.width) + 0.5) * grid.res_x,
+            "slot": ("channel", [slot for slot, _ in self.manifest.channels]),
+            "band": ("channel", [band for _, band in self.manifest.channels]),
+        }
+        dims = ("channel", "y", "x")
+        data = {"image": (dims, self.image[chip]), "valid": (dims, self.valid[chip])}
+        return xr.Dataset(data, coords, {"crs": grid.crs, "transform": grid.transform})
+
+    def save_geotiff(self, path: str | os.PathLike[str], chip: int = 0) -> None:
+        """Write one chip as a tiled GeoTIFF, float32, NaN where not valid, a band a channel named ``slot/band``."""
+        import rasterio
+
+        grid = self.manifest.grid.crop(self.manifest.chips[chip])
+        profile = {
+            "driver": "GTiff",
+            "dtype": "float32",
+            "nodata": float("nan"),
+            "count": len(self.manifest.channels),
+            "height": grid.height,
+            "width": grid.width,
+            "crs": grid.crs,
+            "transform": rasterio.Affine(*grid.transform),
+            "compress": "deflate",
+            "predictor": 3,
+            "tiled": True,
+            "interleave": "band",
+        }
+        pixels = np.where(self.valid[chip], self.image[chip], np.float32("nan"))
+        with atomic_path(path) as draft, rasterio.open(draft, "w", **profile) as dataset:
+            dataset.write(pixels)
+            dataset.descriptions = [f"{slot}/{band}" for slot, band in self.manifest.channels]

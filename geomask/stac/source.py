@@ -1,0 +1,29 @@
+"""From an item and a band to the file that holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ItemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pystac import Item
+
+    from .profile import Band
+
+
+def band_href(item: Item, band: Band) -> str | None:
+    """The absolute address of the file that holds a band of an item, or None where the item has no such asset."""
+    asset = item.assets.get(band.asset)
+    return None if asset is None else asset.get_absolute_href() or asset.href
+
+
+def check_bands(items: Iterable[Item | None], bands: Sequence[Band]) -> None:
+    """Raise ItemError for a band that none of the items has; one missing in some items only is an empty channel."""
+    filled = [item for item in items if item is not None]
+    for band in bands:
+        if filled and not any(band.asset in item.assets for item in filled):
+            assets = ", ".join(sorted(filled[0].assets))
+            raise ItemError(f"no item has the asset {band.asset} of band {band.name}; item {filled[0].id} has {assets}")
