@@ -110,7 +110,7 @@ class Grid:
 
     @classmethod
     def from_bounds(cls, crs: str, bounds: tuple[float, float, float, float], gsd: float) -> Self:
-        """The smallest grid of square pixels of `gsd` that covers `bounds` (left, bottom, right, top), from top left."""
+        """The smallest grid of square pixels of `gsd` that covers `bounds` (left, bottom, right, top) from top left."""
         left, bottom, right, top = bounds
         height = math.ceil((top - bottom) / gsd - ALIGNED)
         width = math.ceil((right - left) / gsd - ALIGNED)

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 #: Stop growing here: the largest headers of real archives have 4-5 MB, and a hostile one may claim anything.
 MAX_HEADER = 32 << 20
 
-MASK_IFD = 4  # bit of NewSubfileType, TIFF 6.0 section 8
-REDUCED_IFD = 1
+REDUCED_IFD = 1  # bit of NewSubfileType (TIFF 6.0, section 8); any other means a mask or a page
 PLANAR_SEPARATE = 2
 
 
@@ -150,10 +149,10 @@ def parse_layout(href: str, header: bytes, size: int, etag: str | None = None) -
 
     try:
         with tifffile.TiffFile(_Header(header, size)) as tiff:  # type: ignore[arg-type]  # duck-typed file
-            pages = [page for page in tiff.pages if page.subfiletype & ~REDUCED_IFD == 0]
-            if len(pages) < len(tiff.pages):
+            pages = [page.aspage() for page in tiff.pages]
+            if any(page.subfiletype & ~REDUCED_IFD for page in pages):
                 raise LayoutError(f"{href} carries an internal mask, which is not supported; write its nodata value")
-            levels = tuple(_level(page, header, href) for page in pages)  # type: ignore[arg-type]
+            levels = tuple(_level(page, header, href) for page in pages)
             byteorder = tiff.byteorder
     except (TruncatedHeaderError, LayoutError):
         raise
@@ -204,9 +203,7 @@ RESET_TAGS = frozenset({254, 256, 257, 324, 325})
 
 def _level(page: TiffPage, header: bytes, href: str) -> Level:
     if not page.is_tiled:
-        raise LayoutError(
-            f"{href} is stored in strips, not tiles; rewrite it with `rio cogeo create` or GDAL's COG driver"
-        )
+        raise LayoutError(f"{href} is stored in strips, not tiles; rewrite it with GDAL's COG driver")
     planes = page.samplesperpixel if page.planarconfig == PLANAR_SEPARATE else 1
     rows, cols = -(-page.imagelength // page.tilelength), -(-page.imagewidth // page.tilewidth)
     shape = (planes, rows, cols)

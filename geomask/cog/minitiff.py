@@ -1,8 +1,8 @@
 """A TIFF of a few tiles: what GDAL needs to decode them, and nothing else of the file.
 
-The tags of the level are copied as they stand (compression, predictor, nodata, ...); only the image's size and place and
-the tile tables are new. Tiles of other rows and columns do not exist in it, so it is as small as what was fetched. Written as
-BigTIFF in the source's byte order (BigTIFF, "The BigTIFF File Format" by Aware Systems; TIFF 6.0, section 2).
+The tags of the level are copied as they stand (compression, predictor, nodata, ...); only the image's size and place
+and the tile tables are new. Tiles of other rows and columns do not exist in it, so it is as small as what was fetched.
+Written as BigTIFF in the source's byte order ("The BigTIFF File Format", Aware Systems; TIFF 6.0, section 2).
 """
 
 from __future__ import annotations

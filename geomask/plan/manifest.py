@@ -169,9 +169,11 @@ class Manifest:
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Self:
         """From JSON Lines. Raises ManifestError as `load` does, naming the line."""
-        number, header, requests = 0, None, []
+        header, requests = None, []
+        number = 0
         try:
-            for number, line in enumerate(lines, 1):
+            for line in lines:
+                number += 1
                 if header is None:
                     header = _check_header(json.loads(line))
                 elif line.strip():
