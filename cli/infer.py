@@ -1,0 +1,37 @@
+"""``geomask infer``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from geomask.progress import progress
+
+from .options import items_argument
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@items_argument
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the map and its item.")
+def infer(run: Path, items: str, out: Path) -> None:
+    """Map what the items of ITEMS show with the network of RUN.
+
+    Only the channels that the run selected are read. The map is a COG with a STAC item; the receipt is printed as JSON.
+    """
+    from geomask.stac.search import load_items
+
+    found = load_items(items)
+
+    from geomask.infer.run import infer as classify
+    from geomask.infer.run import save_map
+    from geomask.train.run import load_run
+
+    trained = load_run(run)
+    with progress("infer", "file") as advance:
+        result = classify(trained, found, on_done=advance)
+    item = save_map(result, out)
+    click.echo(json.dumps({"item": str(item), **asdict(result.receipt), "nbytes": result.receipt.nbytes}))

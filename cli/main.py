@@ -1,0 +1,86 @@
+"""``geomask``: the command line. A new command is one import and one entry of `COMMANDS`, in the pipeline's order.
+
+This module and those of the commands import nothing heavy: ``geomask --help`` shall answer at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geomask.errors import GeomaskError
+
+from .demo import demo
+from .infer import infer
+from .plan import plan
+from .read import read
+from .search import search
+from .train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMANDS = [search, train, plan, read, infer, demo]
+
+INTERRUPTED = 130
+"""What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
+
+
+class Pipeline(click.Group):
+    """A group that lists its commands in their own order, and whose errors are one line each.
+
+    Exit codes: 2 for a command line that makes no sense, 1 for whatever else goes wrong, 130 after Ctrl-C.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, in order."""
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what stands before the command."""
+        with _in_one_line(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Parse and run the command."""
+        with _in_one_line(ctx):
+            return super().invoke(ctx)
+
+
+class _Failure(click.ClickException):
+    """An error that is shown as one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class _Misuse(_Failure):
+    """A command line that makes no sense."""
+
+    exit_code = click.UsageError.exit_code
+
+
+@contextmanager
+def _in_one_line(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = (error.ctx or ctx).command_path
+        raise _Misuse(f"{error.format_message().rstrip('.')}; see {command} --help") from error
+    except GeomaskError as error:
+        raise _Failure(str(error)) from error
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise _Failure(f"{error.strerror}: {error.filename2 or error.filename}") from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@click.group(cls=Pipeline, commands=COMMANDS)
+@click.version_option(package_name="geomask", prog_name="geomask")
+def geomask() -> None:
+    """Learn which bands, dates and blocks of satellite imagery a model needs, and read only those bytes."""

@@ -1,0 +1,79 @@
+"""What commands share: options that take a list of values, as argparse has them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import click
+
+
+class ListOption(click.Option):
+    """An option that takes every value up to the next option: ``--ids a b c``, like ``nargs="*"`` of argparse.
+
+    Works in a :class:`ListCommand`. It may be given again, and ``--ids=a`` takes that one value alone.
+    """
+
+    def __init__(
+        self, *args: Any, numbers: bool = False, signed: bool = False, bare: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **{**kwargs, "multiple": True})
+        self.numbers = numbers
+        """Only numbers belong to the list, so that a path may follow them."""
+        self.signed = signed
+        """Values may begin with a minus that is none of a number, as in ``--sortby -datetime``."""
+        self.bare = bare
+        """The value where none is given; None if one has to be."""
+
+    def takes(self, token: str) -> bool:
+        """Whether what stands next on the command line belongs to the list."""
+        if self.numbers or _is_numeric(token):
+            return _is_numeric(token)
+        if token.startswith("-") and self.signed:
+            return len(token) > 2 and token[1] != "-"  # -c and --ids stay options
+        return not token.startswith("-")
+
+
+class ListCommand(click.Command):
+    """A command whose :class:`ListOption` are lists: before click parses, each value gets its option's name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line, ``--ids a b`` as if it were ``--ids a --ids b``."""
+        options = {name: option for option in self.params if isinstance(option, click.Option) for name in option.opts}
+        todo, spread = deque(args), list[str]()
+        while todo:
+            name = todo.popleft()
+            option = options.get(name)
+            if name == "--":
+                spread += [name, *todo]
+                break
+            if isinstance(option, ListOption):
+                spread += _take_list(ctx, name, option, todo)
+            elif option is not None and not option.is_flag:
+                spread += [name, *(todo.popleft() for _ in range(min(option.nargs, len(todo))))]
+            else:
+                spread.append(name)
+        return super().parse_args(ctx, spread)
+
+
+def _take_list(ctx: click.Context, name: str, option: ListOption, todo: deque[str]) -> list[str]:
+    values = []
+    while todo and option.takes(todo[0]):
+        values.append(todo.popleft())
+    if not values:
+        if option.bare is None:
+            raise click.BadOptionUsage(name, f"Option {name!r} needs at least one value.", ctx)
+        values = [option.bare]
+    return [part for value in values for part in (name, value)]
+
+
+def _is_numeric(token: str) -> bool:
+    """Whether it is a number, or several with commas between them."""
+    try:
+        return bool([float(number) for number in token.split(",")])
+    except ValueError:
+        return False
+
+
+items_argument = click.argument("items", metavar="ITEMS", type=click.Path(allow_dash=True))
+"""An item collection: a file, or ``-`` for stdin."""

@@ -1,0 +1,44 @@
+"""``geomask plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from geomask.progress import progress
+
+from .options import items_argument
+
+
+@click.command()
+@items_argument
+@click.option("--selection", required=True, type=click.Path(path_type=Path), help="selection.json of a run.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Manifest to write; it is printed otherwise.")
+@click.option("--bbox", nargs=4, type=float, metavar="LEFT BOTTOM RIGHT TOP", help="Part to read, in the files' CRS.")
+def plan(items: str, selection: Path, out: Path | None, bbox: tuple[float, float, float, float] | None) -> None:
+    """Compile a selection over ITEMS into a manifest of exact byte ranges.
+
+    ITEMS is an item collection (a file, or - for stdin). Only headers are read. Totals go to stderr.
+    """
+    from geomask.plan.compile import choose_grid, compile_manifest, index_selection
+    from geomask.plan.cost import Cost
+    from geomask.selection import Selection
+    from geomask.stac.search import load_items
+
+    chosen, found = Selection.load(selection), load_items(items)
+    with progress("read headers", "file") as advance:
+        index = index_selection(chosen, found, advance)
+    grid = choose_grid(chosen, found, index)
+    if bbox:
+        grid = grid.crop(grid.window_of(bbox))
+    manifest = compile_manifest(chosen, found, index, grid)
+    click.echo(manifest.summary(), err=True)
+    for group in Cost.of(manifest).shared:
+        names = ", ".join("/".join(manifest.channels[channel]) for channel in group)
+        click.echo(f"Note: {names} lie in one file and share its bytes.", err=True)
+    if out:
+        manifest.save(out)
+    else:
+        for line in manifest.lines():
+            click.echo(line)

@@ -1,0 +1,50 @@
+"""What a model learns: a raster of classes on the grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import GridError, ItemError
+from ..grid import Grid
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+#: The label of a pixel that has none; losses and scores leave it out.
+IGNORE = -1
+
+
+def load_labels(path: str | os.PathLike[str], grid: Grid, cuts: Sequence[float] = ()) -> np.ndarray:
+    """The classes of band 1 of a raster on `grid`, int64 (rows, columns), `IGNORE` where there is none.
+
+    `cuts` turn a continuous value into classes: class c holds cuts[c-1] <= value < cuts[c]. Without cuts the raster
+    holds the classes, from 0. Its pixels may be coarser by a whole multiple: each is repeated. Raises ItemError where
+    the file cannot be read or a class is negative, GridError where it does not line up.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    try:
+        with rasterio.open(path) as dataset:
+            values, nodata = dataset.read(1), dataset.nodata
+            source = Grid.from_transform(dataset.crs.to_wkt(), tuple(dataset.transform), *dataset.shape)
+    except (RasterioError, AttributeError) as error:  # AttributeError: no CRS
+        raise ItemError(f"cannot read labels from {path}: {error}") from error
+    try:
+        placement = grid.place(grid.window, source)
+    except GridError as error:
+        raise GridError(f"labels {path}: {error}") from error
+    if placement is None:
+        raise GridError(f"labels {path} do not meet the grid: {source.bounds} against {grid.bounds}")
+    classes = np.digitize(values, cuts) if len(cuts) else values.astype(np.int64)
+    known = np.ones(values.shape, bool) if nodata is None else values != nodata
+    if (classes[known] < 0).any():
+        raise ItemError(f"labels {path} hold the class {int(classes[known].min())}; classes count from 0, or give cuts")
+    rows = slice(placement.source.row_off, placement.source.row_stop)
+    cols = slice(placement.source.col_off, placement.source.col_stop)
+    labels = np.full((grid.height, grid.width), IGNORE, np.int64)
+    placement.paste(np.where(known, classes, IGNORE)[rows, cols], labels)
+    return labels

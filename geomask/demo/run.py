@@ -1,0 +1,157 @@
+"""The main job from end to end on real Sentinel-2: publish, search, learn, plan, read, infer, report.
+
+What it leaves in its folder::
+
+    catalog/      COGs, STAC catalog and labels, as published
+    items.json    what the search found
+    runs/         a run folder for each contender, split and seed, with the receipt of its inference
+    manifests/    of all channels, and of the first learned selection
+    maps/         classes: the truth, by all channels, by the learned ones
+    summary.json  every figure of the table
+    report.html   the figures to look at
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..atomic import write_text
+from ..plan.compile import compile_manifest, index_selection
+from ..progress import progress
+from ..report.page import write_page
+from ..report.summary import summarise, table, write_summary
+from ..stac.profile import load_profile
+from ..stac.search import save_items, search
+from .publish import publish
+from .server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pystac import Item
+
+    from ..infer.run import Map
+    from ..train.crowd import Job
+    from ..train.run import Run
+    from ..train.task import Task
+
+#: Tree cover density in percent at which one class ends and the next begins.
+CUTS = (30.0, 70.0, 85.0)
+BUDGET = "10%"
+SEARCH: dict[str, Any] = {"datetime": "2015-08-01/2021-01-31", "query": ["eo:cloud_cover<20"]}
+#: The run whose plan and map are shown: the first, so that nothing is picked by its score.
+SHOWN = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much the demo does."""
+
+    steps: int
+    """Updates of each training."""
+    seeds: int = 3
+    folds: int = 3
+
+
+FULL, FAST = Scale(steps=600), Scale(steps=300)
+
+
+def run_demo(
+    out: Path, scale: Scale = FULL, latency: float = 0.05, bandwidth: float = 50e6, say: Callable[[str], object] = print
+) -> Path:
+    """Run the whole job into `out` and return the path of its summary.
+
+    `latency` is in seconds a request and `bandwidth` in bit/s, both the server's; `say` prints results. Raises RunError
+    where `out` holds something else than a demo, or where the extra `demo` is not installed.
+    """
+    catalog = out / "catalog"
+    with progress("publish COGs", "item") as advance:
+        publish(catalog, progress=advance)
+    with Server(catalog, latency=latency, bandwidth=bandwidth) as server:
+        items = search(server.href("catalog.json"), **SEARCH)
+        save_items(items, out / "items.json")
+        task = _prepare(items, catalog / "labels.tif", scale)
+        say(f"{len(items)} items fill {len(task.selection.slots)} seasons x {len(task.selection.bands)} bands")
+        runs = _train(task, scale, out / "runs")
+        _show_plans(items, task, runs, out / "manifests", say)
+        _infer(items, task, runs, server, out, say)
+    summary = summarise(out)
+    path = write_summary(summary, out)
+    say(table(summary))
+    say(f"report: {write_page(out)}")
+    return path
+
+
+def _prepare(items: Sequence[Item], labels: Path, scale: Scale) -> Task:
+    from ..train.task import prepare
+
+    bands = load_profile("local").select()
+    with progress("read chips", "file") as advance:
+        return prepare(items, bands, labels, CUTS, period="season", folds=scale.folds, on_done=advance)
+
+
+def _train(task: Task, scale: Scale, folder: Path) -> dict[Job, Run]:
+    from ..train.baselines import METHODS
+    from ..train.crowd import Job, train_all
+    from ..train.step import Settings
+
+    jobs = [Job(method, fold, seed) for fold in range(scale.folds) for seed in range(scale.seeds) for method in METHODS]
+    with progress("train", "network", len(jobs)) as advance:
+        return train_all(task, jobs, BUDGET, Settings(steps=scale.steps), folder, advance)
+
+
+def _show_plans(
+    items: Sequence[Item], task: Task, runs: dict[Job, Run], folder: Path, say: Callable[[str], object]
+) -> None:
+    """Compile and print what will be read, before it is."""
+    for method in ("dense", "learned"):
+        selection = next(run.selection for job, run in runs.items() if job == (method, *SHOWN))
+        manifest = compile_manifest(selection, items, index_selection(selection, items), task.grid)
+        manifest.save(folder / f"{method}.geomask.jsonl")
+        say(f"plan {method:8} {manifest.summary()}")
+        if method == "learned":
+            say(f"     reads    {', '.join(selection.names)}")
+
+
+def _infer(
+    items: Sequence[Item], task: Task, runs: dict[Job, Run], server: Server, out: Path, say: Callable[[str], object]
+) -> None:
+    """Map the scene with every run, each over a cold start, and set the server's count beside the plan."""
+    from ..chips.labels import IGNORE, load_labels
+    from ..infer.run import NODATA, infer, save_map, write_classes
+
+    with progress("infer", "map", len(runs)) as advance:
+        for job, run in runs.items():
+            server.reset()
+            result = infer(run, items, task.grid)
+            counted = _counted(server)
+            document = {**asdict(result.receipt), "server": counted}
+            write_text(out / "runs" / job.name / "receipt.json", json.dumps(document, indent=1) + "\n")
+            if job[1:] == SHOWN and job.method in ("dense", "learned"):
+                save_map(result, out / "maps", job.method)
+                say(_wire_line(job.method, result, counted))
+            advance()
+    labels = load_labels(out / "catalog" / "labels.tif", task.grid, CUTS)
+    write_classes(np.where(labels == IGNORE, NODATA, labels), task.grid, out / "maps" / "truth.tif")
+
+
+def _counted(server: Server) -> dict[str, int]:
+    """What the server saw: a request from byte 0 is for a header, any other for pixels."""
+    log = server.log()
+    headers = sum(entry.length for entry in log.entries if entry.start == 0)
+    counts = {"header_bytes": headers, "pixel_bytes": log.nbytes - headers}
+    return {"requests": log.requests, "bytes": log.nbytes, **counts}
+
+
+def _wire_line(method: str, result: Map, counted: dict[str, int]) -> str:
+    receipt = result.receipt
+    return (
+        f"wire {method:8} {counted['requests']} requests, {counted['bytes']:,} bytes (headers and what came with them "
+        f"{counted['header_bytes']:,}, pixels {counted['pixel_bytes']:,}); planned {receipt.planned_requests} requests, "
+        f"{receipt.planned_nbytes:,} bytes; {receipt.seconds:.2f} s"
+    )

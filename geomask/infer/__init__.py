@@ -1,0 +1,1 @@
+"""Using a run on items: read what its selection names, classify, write a map."""

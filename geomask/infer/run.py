@@ -1,0 +1,117 @@
+"""A class map of a grid, from the channels that a run selected and no others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..atomic import atomic_path, write_text
+from ..plan.compile import choose_grid, compile_manifest, find_sources, index_selection
+from ..read.reader import Receipt, read_manifest
+from ..train.step import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pystac import Item
+
+    from ..grid import Grid
+    from ..plan.manifest import Manifest
+    from ..train.run import Run
+
+#: The value of pixels of which nothing was seen.
+NODATA = 255
+
+
+@dataclass(frozen=True)
+class Map:
+    """The classes of a grid, and what they were made from."""
+
+    classes: np.ndarray
+    """uint8 (rows, columns), `NODATA` where no channel was valid."""
+    manifest: Manifest
+    receipt: Receipt
+    sources: tuple[Item, ...]
+    """The items that were read, by id."""
+
+
+def infer(
+    run: Run, items: Sequence[Item], grid: Grid | None = None, on_done: Callable[[], object] | None = None
+) -> Map:
+    """Classify `grid` (None: that of the finest selected file) with the folded network of `run`.
+
+    Only headers and tiles of the selected channels are fetched. Raises what planning and reading raise.
+    """
+    index = index_selection(run.selection, items)
+    grid = grid or choose_grid(run.selection, items, index)
+    manifest = compile_manifest(run.selection, items, index, grid)
+    cube, receipt = read_manifest(manifest, index, on_done)
+    classes = predict(run.model, torch.from_numpy(cube.image), torch.from_numpy(cube.valid))[0].numpy()
+    seen = cube.valid[0].any(0)
+    sources = {source.item.id: source.item for source in find_sources(run.selection, items)}
+    ordered = tuple(sources[name] for name in sorted(sources))
+    return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt, ordered)
+
+
+def save_map(result: Map, folder: str | Path, name: str = "map") -> Path:
+    """Write the map as a COG and a STAC item beside it; returns the item's path."""
+    folder = Path(folder)
+    write_classes(result.classes, result.manifest.grid, folder / f"{name}.tif")
+    document = _map_item(result, name).to_dict(include_self_link=False, transform_hrefs=False)
+    write_text(folder / f"{name}.json", json.dumps(document, indent=1) + "\n")
+    return folder / f"{name}.json"
+
+
+def write_classes(classes: np.ndarray, grid: Grid, path: str | Path) -> None:
+    """Write classes (rows, columns), 0..254 and `NODATA`, as a COG of uint8 on `grid`."""
+    import rasterio
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+
+    profile = {"driver": "GTiff", "dtype": "uint8", "nodata": NODATA, "count": 1, "crs": grid.crs}
+    size = {"height": grid.height, "width": grid.width, "transform": rasterio.Affine(*grid.transform)}
+    with MemoryFile() as memory:
+        with memory.open(**profile, **size) as dataset:
+            dataset.write(classes.astype(np.uint8), 1)
+        with memory.open() as dataset, atomic_path(path) as draft:
+            copy(dataset, draft, driver="COG", compress="DEFLATE", overview_resampling="MODE")  # classes have no mean
+
+
+def _map_item(result: Map, name: str) -> Item:
+    import pystac
+    from rasterio.warp import transform_bounds, transform_geom
+
+    from ..stac.slots import item_time
+
+    grid = result.manifest.grid
+    left, bottom, right, top = grid.bounds
+    ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
+    times = sorted(item_time(item) for item in result.sources)
+    properties: dict[str, Any] = {
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(grid.transform),
+        "geomask:selection": result.manifest.selection,
+    }
+    properties |= {"proj:code": grid.crs} if ":" in grid.crs and len(grid.crs) < 30 else {"proj:wkt2": grid.crs}
+    item = pystac.Item(
+        id=name,
+        geometry=transform_geom(grid.crs, "EPSG:4326", {"type": "Polygon", "coordinates": [ring]}),
+        bbox=list(transform_bounds(grid.crs, "EPSG:4326", *grid.bounds)),
+        datetime=None,
+        start_datetime=times[0],
+        end_datetime=times[-1],
+        properties=properties,
+        stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
+    )
+    asset = pystac.Asset(f"./{name}.tif", media_type=pystac.MediaType.COG, roles=["data"])
+    asset.extra_fields |= {"nodata": NODATA, "data_type": "uint8"}
+    item.add_asset("map", asset)
+    for source in result.sources:
+        if href := source.get_self_href():
+            item.add_link(pystac.Link("derived_from", href, media_type=pystac.MediaType.JSON))
+    return item

@@ -1,0 +1,22 @@
+"""What there is: STAC items, searched with or without a server, and what their assets mean."""
+
+import lazy_loader
+
+# `search` itself is not listed: a function would hide the module of the same name. It is geomask.search.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "local_api": ["LocalApiIO"],
+        "search": [
+            "SearchParameters",
+            "check_parameters",
+            "count_matched",
+            "item_collection",
+            "load_items",
+            "open_catalog",
+            "open_local",
+            "save_items",
+            "search_features",
+        ],
+    },
+)

@@ -1,0 +1,1 @@
+"""Learning a selection together with the network that uses it."""

@@ -1,0 +1,78 @@
+"""Ways to a hard gate within a budget of bytes: learned, and what it is held against."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from ..chips.labels import IGNORE
+from ..errors import SelectionError
+from ..masks.fixed import random_channels, uniform_channels
+from .step import Settings, Trained, train
+
+if TYPE_CHECKING:
+    from ..chips.split import Split
+    from ..chips.store import Chips
+    from ..plan.cost import Cost
+
+Method = Literal["dense", "learned", "uniform", "random"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+#: Trainings to find the number of heads; the first guess is most often off by one or two.
+TRIES = 5
+
+
+def train_method(
+    method: Method, chips: Chips, split: Split, cost: Cost, budget: int, settings: Settings, seed: int
+) -> Trained:
+    """Train by a method: all channels, or as many as `budget` bytes allow.
+
+    Raises SelectionError for a method that is unknown or a budget below every channel's cost.
+    """
+    if method == "learned":
+        return train_within(chips, split, cost, budget, settings, seed)
+    if method == "dense":
+        channels = list(range(len(cost.alone)))
+    elif method == "uniform":
+        channels = uniform_channels(cost, budget)
+    elif method == "random":
+        channels = random_channels(cost, budget, seed)
+    else:
+        raise SelectionError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
+    return train(chips, split, channels, settings, seed)
+
+
+def train_within(chips: Chips, split: Split, cost: Cost, budget: int, settings: Settings, seed: int) -> Trained:
+    """Train a selector of the most heads whose frozen channels stay within `budget` bytes.
+
+    Which channels a number of heads ends with, and so what they cost, is known only after training. So the number is
+    scaled by budget / cost between what fits and what does not, until they are neighbours or after `TRIES` trainings;
+    if none fits by then, it is lowered one by one. Raises SelectionError where a single head does not fit.
+    """
+    count = len(cost.alone)
+    low, high = 0, count + 1  # low heads fit, high heads do not, as far as is known
+    heads = budget / max(1.0, float(cost.alone.mean()))
+    best: Trained | None = None
+    for attempt in itertools.count():
+        if high - low <= 1 or (best and attempt >= TRIES):
+            break
+        number = min(high - 1, max(low + 1, int(heads))) if attempt < TRIES else high - 1
+        trained = train(chips, split, number, settings, seed)
+        spent = cost.total(trained.channels)
+        if spent <= budget:
+            low, best = number, trained
+        else:
+            high = number
+        heads = number * budget / spent
+    if best is None:
+        raise SelectionError(f"a budget of {budget:,} bytes is below the cost of a single learned channel")
+    return best
+
+
+def majority_score(chips: Chips, split: Split) -> float:
+    """Accuracy, on the test chips, of always saying the most frequent class of the training chips."""
+    train_labels, test_labels = (chips.take(cells).labels for cells in (split.train, split.test))
+    majority = np.bincount(train_labels[train_labels != IGNORE]).argmax()
+    return float((test_labels[test_labels != IGNORE] == majority).mean())
