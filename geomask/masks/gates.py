@@ -58,13 +58,14 @@ class ConcreteSelector(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(samples, channels, rows, columns) to (samples, heads, rows, columns)."""
-        scores: Tensor = self.logits
+        scores: Tensor = self.logits.expand(len(image), -1, -1)
         if self.training:
+            # Noise of its own for each sample: as many draws of the gate in a step, at no cost.
             uniform = torch.rand(scores.shape, generator=self._generator)
             # Away from 0 and 1, where the noise is infinite.
             scores = scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()
-        weights = (scores / self.temperature).softmax(1)
-        return torch.einsum("ku,nuhw->nkhw", weights, image)
+        weights = (scores / self.temperature).softmax(2)
+        return torch.bmm(weights, image.flatten(2)).unflatten(2, image.shape[2:])
 
     @torch.no_grad()
     def freeze(self) -> list[int]:
