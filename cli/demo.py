@@ -30,7 +30,11 @@ class Parsed(click.ParamType):
 
 @click.command()
 @click.option(
-    "--out", default="geomask-demo", show_default=True, type=click.Path(path_type=Path), help="Folder to fill."
+    "--out",
+    default="geomask-demo",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to fill.",
 )
 @click.option("--fast", is_flag=True, help="Train half as long.")
 @click.option("--latency", default="50ms", show_default=True, type=Parsed("TIME", "duration"), help="Of each request.")

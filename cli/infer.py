@@ -10,20 +10,24 @@ import click
 
 from geomask.progress import progress
 
-from .options import items_argument
+from .options import items_argument, load_items
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @items_argument
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the map and its item.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the map and its item.",
+)
 def infer(run: Path, items: str, out: Path) -> None:
     """Map what the items of ITEMS show with the network of RUN.
 
     Only the channels that the run selected are read. The map is a COG with a STAC item; the receipt is printed as JSON.
     """
-    from geomask.stac.search import load_items
-
     found = load_items(items)
 
     from geomask.infer.run import infer as classify

@@ -16,13 +16,14 @@ from .demo import demo
 from .infer import infer
 from .plan import plan
 from .read import read
+from .report import report
 from .search import search
 from .train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = [search, train, plan, read, infer, demo]
+COMMANDS = [search, train, plan, read, infer, report, demo]
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
@@ -73,8 +74,11 @@ def _in_one_line(ctx: click.Context) -> Iterator[None]:
         raise _Misuse(f"{error.format_message().rstrip('.')}; see {command} --help") from error
     except GeomaskError as error:
         raise _Failure(str(error)) from error
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise _Failure(f"{error.strerror}: {error.filename2 or error.filename}") from error
+    except BrokenPipeError:  # whoever read our output has left: click ends without a word
+        raise
+    except OSError as error:
+        place = error.filename2 or error.filename
+        raise _Failure(f"{error.strerror}: {place}" if place else error.strerror or str(error)) from error
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None

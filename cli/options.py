@@ -1,11 +1,14 @@
-"""What commands share: options that take a list of values, as argparse has them."""
+"""What commands share: options that take a list of values, as argparse has them, and the argument ITEMS."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from pystac import Item
 
 
 class ListOption(click.Option):
@@ -77,3 +80,14 @@ def _is_numeric(token: str) -> bool:
 
 items_argument = click.argument("items", metavar="ITEMS", type=click.Path(allow_dash=True))
 """An item collection: a file, or ``-`` for stdin."""
+
+
+def load_items(argument: str) -> list[Item]:
+    """The items of the argument. Raises SearchError where it holds none: no command can make anything of that."""
+    from geomask.errors import SearchError
+    from geomask.stac import search
+
+    items = search.load_items(argument)
+    if not items:
+        raise SearchError(f"{argument} holds no items; search for some first")
+    return items

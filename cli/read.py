@@ -13,7 +13,13 @@ from geomask.progress import progress
 
 @click.command()
 @click.argument("manifest", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="GeoTIFF to write, a band a channel.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="GeoTIFF to write, a band a channel.",
+)
 def read(manifest: Path, out: Path) -> None:
     """Read what MANIFEST says, and nothing else (- for stdin).
 

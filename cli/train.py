@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import click
 
 from geomask.progress import progress
 
-from .options import items_argument
+from .options import items_argument, load_items
 
 
 @click.command()
@@ -18,7 +19,7 @@ from .options import items_argument
     "--labels", required=True, type=click.Path(path_type=Path), help="Raster of classes, or of values to cut."
 )
 @click.option("--cuts", default="", metavar="V,V,...", help="Values at which one class ends and the next begins.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
 @click.option(
     "--method", default="learned", show_default=True, type=click.Choice(["learned", "dense", "uniform", "random"])
 )
@@ -26,12 +27,20 @@ from .options import items_argument
 @click.option("--profile", default="local", show_default=True, help="What the assets mean: a name or a YAML file.")
 @click.option("--bands", default="", metavar="B,B,...", help="Names or common names; all of the profile's otherwise.")
 @click.option("--slots", default="month", show_default=True, type=click.Choice(["month", "season"]))
-@click.option("--cell", default=20, show_default=True, help="Side of a spatial cell, pixels of the finest band.")
-@click.option("--guard", default=2, show_default=True, help="Pixels left out at each side of a cell.")
-@click.option("--folds", default=3, show_default=True, help="Spatial splits.")
+@click.option(
+    "--cell",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Side of a spatial cell, pixels of the finest band.",
+)
+@click.option(
+    "--guard", default=2, show_default=True, type=click.IntRange(0), help="Pixels left out at each side of a cell."
+)
+@click.option("--folds", default=3, show_default=True, type=click.IntRange(2), help="Spatial splits.")
 @click.option("--fold", default=0, show_default=True, help="The split to train on, from 0.")
-@click.option("--steps", default=600, show_default=True, help="Updates of the network.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--steps", default=600, show_default=True, type=click.IntRange(1), help="Updates of the network.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 def train(  # a parameter an option
     items: str,
     labels: Path,
@@ -55,12 +64,14 @@ def train(  # a parameter an option
     the folder --out; its record is printed as JSON.
     """
     if not 0 <= fold < folds:
-        raise click.BadParameter(f"choose from 0 to {folds - 1}", param_hint="--fold")
-    values = _numbers(cuts)
-    from geomask.stac.profile import load_profile
-    from geomask.stac.search import load_items
+        raise click.BadParameter(
+            f"{fold} is none of the {folds} splits; choose from 0 to {folds - 1}", param_hint="--fold"
+        )
+    values, names = _numbers(cuts), _names(bands)
 
-    chosen = load_profile(profile).select(bands.split(",") if bands else None)
+    from geomask.stac.profile import load_profile
+
+    chosen = load_profile(profile).select(names or None)
     found = load_items(items)
 
     from geomask.train.crowd import Job, train_alone
@@ -90,6 +101,13 @@ def _numbers(text: str) -> list[float]:
         values = [float(part) for part in text.split(",") if part]
     except ValueError:
         raise click.BadParameter(f"numbers with commas between them, not {text!r}", param_hint="--cuts") from None
-    if values != sorted(set(values)):
-        raise click.BadParameter(f"values must ascend: {text}", param_hint="--cuts")
+    if values != sorted(set(values)) or not all(map(math.isfinite, values)):
+        raise click.BadParameter(f"values must be finite and ascend, unlike {text!r}", param_hint="--cuts")
     return values
+
+
+def _names(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if len(set(names)) < len(names):
+        raise click.BadParameter(f"each band once, not {text!r}", param_hint="--bands")
+    return names

@@ -22,11 +22,15 @@ from .errors import FetchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from obstore import GetOptions, GetResult, ObjectMeta
+
 #: Requests in flight over all files.
 CONCURRENCY = 24
 #: Tries of one request, the first included; waits double from `FIRST_WAIT` seconds.
 ATTEMPTS = 4
 FIRST_WAIT = 0.1
+#: Seconds without a byte after which a try has failed.
+STALL = 30.0
 
 _PID = os.getpid()
 
@@ -56,7 +60,7 @@ class Got:
     requests: int
     """Requests that it took, retries included."""
     wasted: int
-    """Bytes of bodies that came and were thrown away because they were wrong."""
+    """Bytes of bodies that came and were thrown away because they were cut short or wrong."""
 
 
 def fetch(wants: Sequence[Want], on_done: Callable[[Got], object] | None = None) -> list[Got]:
@@ -95,49 +99,75 @@ async def _fetch_all(wants: Sequence[Want], on_done: Callable[[Got], object] | N
 
 
 async def _fetch_one(want: Want) -> Got:
-    from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
-
-    store, path = locate(want.href)
     wasted = 0
-    fault: Exception | None = None
+    fault: FetchError | None = None
     for attempt in range(1, ATTEMPTS + 1):
+        body: list[bytes] = []
         try:
-            result = await store.get_async(path, options={"range": (want.offset, want.offset + want.length)})
-            data = bytes(await result.bytes_async())
-        except (NotFoundError, FileNotFoundError) as error:
-            raise FetchError(f"{want.href}: no such file") from error
-        except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-            raise FetchError(f"{want.href}: access denied; sign the items or give credentials") from error
-        except (BaseError, OSError) as error:
+            meta = await _try(want, body)
+            return Got(b"".join(body), meta["size"], meta["e_tag"], attempt, wasted)
+        except _PassingError as error:
             fault = error
-        else:
-            fault = _fault(want, result.range, result.meta, len(data))
-            if fault is None:
-                return Got(data, result.meta["size"], result.meta["e_tag"], attempt, wasted)
-            wasted += len(data)
-            if isinstance(fault, _Changed):
-                break
+        wasted += sum(map(len, body))
         if attempt < ATTEMPTS:
             await asyncio.sleep(FIRST_WAIT * 2 ** (attempt - 1))
-    raise FetchError(
-        f"{want.href}: bytes {want.offset}-{want.offset + want.length - 1}: {_first_line(fault)}"
-    ) from fault
+    raise FetchError(f"{want.href}: bytes {want.offset}-{want.offset + want.length - 1}: {fault}") from fault
 
 
-class _Changed(FetchError):
-    """Trying again would bring the same wrong file."""
+class _PassingError(FetchError):
+    """Another try may do better."""
 
 
-def _fault(want: Want, came: tuple[int, int], meta: Any, nbytes: int) -> FetchError | None:
-    size, etag = meta["size"], meta["e_tag"]
+async def _try(want: Want, body: list[bytes]) -> ObjectMeta:
+    """One request; what comes of its body is added to `body`, as it counts even where the rest does not come."""
+    from obstore.exceptions import (
+        BaseError,
+        NotFoundError,
+        NotSupportedError,
+        PermissionDeniedError,
+        UnauthenticatedError,
+    )
+    from obstore.store import LocalStore
+
+    store, path = locate(want.href)
+    options: GetOptions = {"range": (want.offset, want.offset + want.length)}
+    # From a server in chunks as they come, or those before a break are lost. A disk's are small and would be slow.
+    chunk_size = want.length if isinstance(store, LocalStore) else 1
+    try:
+        result: GetResult = await asyncio.wait_for(store.get_async(path, options=options), STALL)
+        stream = result.stream(min_chunk_size=chunk_size)
+        while chunk := await asyncio.wait_for(anext(stream, None), STALL):
+            body.append(chunk)
+    except (NotFoundError, FileNotFoundError) as error:
+        raise FetchError(f"{want.href}: no such file") from error
+    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
+        raise FetchError(f"{want.href}: access denied; sign the items or give credentials") from error
+    except NotSupportedError as error:
+        raise FetchError(
+            f"{want.href}: its server ignores byte ranges; copy the file to one that knows them"
+        ) from error
+    except ValueError as error:
+        raise FetchError(f"{want.href}: {_first_line(error)}") from error
+    except TimeoutError as error:
+        raise _PassingError(f"no byte came for {STALL:g} s") from error
+    except (BaseError, OSError) as error:
+        raise _PassingError(_first_line(error)) from error
+    _check(want, result, sum(map(len, body)))
+    return result.meta
+
+
+def _check(want: Want, result: GetResult, nbytes: int) -> None:
+    """Raise FetchError where the file is another one than was planned, or where not all came that was asked for."""
+    size, etag = result.meta["size"], result.meta["e_tag"]
     if want.size not in (None, size) or (want.etag and etag and want.etag != etag):
-        return _Changed(
-            f"the file changed since it was planned (size {want.size} -> {size}, ETag {want.etag} -> {etag}); plan anew"
+        raise FetchError(
+            f"{want.href} changed since it was planned "
+            f"(size {want.size} -> {size}, ETag {want.etag} -> {etag}); compile the manifest anew"
         )
     start, stop = want.offset, min(want.offset + want.length, size)
-    if tuple(came) != (start, stop) or nbytes != stop - start:
-        return FetchError(f"{nbytes} bytes came, of range {came[0]}-{came[1]}, where {start}-{stop} was asked for")
-    return None
+    if tuple(result.range) != (start, stop) or nbytes != stop - start:
+        first, last = result.range
+        raise _PassingError(f"{nbytes} bytes came, of range {first}-{last}, where {start}-{stop} was asked for")
 
 
 def _first_line(error: Exception | None) -> str:
@@ -145,15 +175,27 @@ def _first_line(error: Exception | None) -> str:
 
 
 def locate(href: str) -> tuple[Any, str]:
-    """The obstore store of an href and the path in it. Raises FetchError for schemes that obstore does not know."""
+    """The obstore store of an href and the path in it. Raises FetchError for what obstore does not know."""
+    try:
+        return _locate(href)
+    except ValueError as error:  # a port that is no number, a NUL in a path
+        raise FetchError(f"{href!r} is no address of a file: {error}") from error
+
+
+def _locate(href: str) -> tuple[Any, str]:
     parts = urlsplit(href)
     if len(parts.scheme) < 2:  # a path; one letter is a Windows drive
-        return _store("file", ""), Path(href).absolute().as_posix().lstrip("/")
+        return _store("file", ""), _resolved(href)
     if parts.scheme == "file":
-        return _store("file", ""), unquote(parts.path).lstrip("/")
+        return _store("file", ""), _resolved(unquote(parts.path))
     if parts.query:
         raise FetchError(f"{href}: signed addresses (with a query) are not supported yet")
     return _store(parts.scheme, parts.netloc), unquote(posixpath.normpath(parts.path)).lstrip("/")
+
+
+def _resolved(path: str) -> str:
+    """As obstore wants it: from the root, without ``..``."""
+    return Path(path).resolve().as_posix().lstrip("/")
 
 
 @lru_cache(maxsize=64)
@@ -163,8 +205,12 @@ def _store(scheme: str, netloc: str) -> Any:
 
     if scheme == "file":
         return LocalStore("/")
-    # Plain http is for servers on this machine and inside a cluster; retries are ours, see the module's docstring.
-    options: dict[str, Any] = {"client_options": {"allow_http": True}, "retry_config": {"max_retries": 0}}
+    # Plain http is for servers on this machine and inside a cluster. Retries and the end of waiting are ours: obstore
+    # allows a whole answer 30 s, in which a slow line does not carry a large one.
+    options: dict[str, Any] = {
+        "client_options": {"allow_http": True, "timeout": "1day"},
+        "retry_config": {"max_retries": 0},
+    }
     try:
         return from_url(f"{scheme}://{netloc}", **options)
     except (BaseError, ValueError) as error:

@@ -111,7 +111,9 @@ class Grid:
     @classmethod
     def from_bounds(cls, crs: str, bounds: tuple[float, float, float, float], gsd: float) -> Self:
         """The smallest grid of square pixels of `gsd` that covers `bounds` (left, bottom, right, top) from top left."""
-        left, bottom, right, top = bounds
+        left, bottom, right, top = _finite(bounds)
+        if not gsd > 0:
+            raise GridError(f"a pixel size is positive, not {gsd}")
         height = math.ceil((top - bottom) / gsd - ALIGNED)
         width = math.ceil((right - left) / gsd - ALIGNED)
         return cls(crs, left, top, gsd, gsd, height, width)
@@ -150,7 +152,7 @@ class Grid:
 
     def window_of(self, bounds: tuple[float, float, float, float]) -> Window:
         """The window whose edges are nearest to `bounds` (left, bottom, right, top); it may reach over the grid."""
-        left, bottom, right, top = bounds
+        left, bottom, right, top = _finite(bounds)
         row, row_stop = (round((self.top - y) / self.res_y) for y in (top, bottom))
         col, col_stop = (round((x - self.left) / self.res_x) for x in (left, right))
         return Window(row, col, row_stop - row, col_stop - col)
@@ -194,18 +196,30 @@ class Grid:
 
 
 def same_crs(one: str, other: str) -> bool:
-    """Whether two CRS texts mean the same one (authority codes and WKT alike)."""
+    """Whether two CRS texts mean the same one (authority codes and WKT alike). GridError where one means none."""
     if one == other:
         return True
     from rasterio.crs import CRS  # 0.2 s, and most often not needed
+    from rasterio.errors import CRSError
 
-    return bool(CRS.from_user_input(one) == CRS.from_user_input(other))
+    try:
+        return bool(CRS.from_user_input(one) == CRS.from_user_input(other))
+    except CRSError as error:
+        raise GridError(f"no CRS that PROJ knows: {error}") from error
+
+
+def _finite(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    if not all(map(math.isfinite, bounds)):
+        raise GridError(f"bounds are four finite numbers, not {bounds}")
+    return bounds
 
 
 def _multiple(source: Grid, target: Grid) -> int:
     ratios = source.res_y / target.res_y, source.res_x / target.res_x
     repeat = round(ratios[0])
-    if repeat < 1 or any(abs(ratio / max(repeat, 1) - 1) > ALIGNED / 100 for ratio in ratios):
+    # what the pixel edges have drifted apart at the far end, in pixels of the target
+    drift = max(abs(ratios[0] - repeat) * source.height, abs(ratios[1] - repeat) * source.width)
+    if repeat < 1 or drift > ALIGNED:
         raise GridError(
             f"pixels of {source.res_y:g} x {source.res_x:g} do not fit a grid of {target.res_y:g} x {target.res_x:g}: "
             "they must be as large or a whole multiple; choose a finer grid or an overview level"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +37,11 @@ class Channel:
     level: int | None = None
     """Its version: None is full resolution, 0 the first overview, as in rasterio."""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no version."""
+        if self.level is not None and (type(self.level) is not int or self.level < 0):
+            raise SelectionError(f"a level is None or an overview's number from 0, not {self.level!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -50,7 +55,10 @@ class Selection:
     """What is read."""
 
     def __post_init__(self) -> None:
-        """Sort the channels; refuse one that is twice there or lies outside."""
+        """Sort the channels; refuse one that is twice there or lies outside, and names that are not unique."""
+        for kind, named in (("slot", self.slots), ("band", self.bands)):
+            if len({thing.name for thing in named}) < len(named):
+                raise SelectionError(f"two {kind}s have one name: {', '.join(thing.name for thing in named)}")
         places = [(channel.slot, channel.band) for channel in self.channels]
         if len(set(places)) < len(places):
             raise SelectionError("a selection names a channel twice; choose one version of each")
@@ -105,7 +113,7 @@ class Selection:
             "geomask": "selection",
             "version": VERSION,
             "slots": [{"name": s.name, "start": s.start.isoformat(), "end": s.end.isoformat()} for s in self.slots],
-            "bands": [asdict(band) for band in self.bands],
+            "bands": [band.to_dict() for band in self.bands],
             "channels": [[self.slots[c.slot].name, self.bands[c.band].name, c.level] for c in self.channels],
         }
 

@@ -15,6 +15,7 @@ from ..cog.index import HeaderIndex
 from ..errors import GridError
 from ..plan.compile import compile_manifest, index_selection
 from ..read.reader import read_manifest
+from .labels import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,12 +77,26 @@ class StacDataset(GeoDataset):
         self._res = (grid.res_x, grid.res_y)
 
     def window_of(self, index: GeoSlice) -> Window:
-        """The window of the grid that a sampler's slice means. Raises GridError where it reaches over the grid."""
+        """The window of the grid that a sampler's slice means.
+
+        It may reach over the grid, as those of torchgeo's gridded sampler do: what lies outside is not valid and has no
+        label. Raises GridError where it does not meet the grid at all.
+        """
         x, y, _ = self._disambiguate_slice(index)
         window = self.grid.window_of((x.start, y.start, x.stop, y.stop))
-        if not window.within(self.grid.height, self.grid.width):
-            raise GridError(f"{window} reaches over the grid of {self.grid.height} x {self.grid.width} pixels")
+        if self.grid.place(window, self.grid) is None:
+            raise GridError(f"{window} does not meet the grid of {self.grid.height} x {self.grid.width} pixels")
         return window
+
+    def labels_of(self, window: Window) -> np.ndarray | None:
+        """The labels of a window, int64 (rows, columns), -1 outside the grid; None where the dataset has none."""
+        placement = self.grid.place(window, self.grid)
+        if self.labels is None or placement is None:
+            return None
+        source = placement.source
+        labels = np.full((window.height, window.width), IGNORE, np.int64)
+        placement.paste(self.labels[source.row_off : source.row_stop, source.col_off : source.col_stop], labels)
+        return labels
 
     def plan(self, windows: Sequence[Window]) -> Manifest:
         """The manifest of some chips."""
@@ -108,9 +123,8 @@ class StacDataset(GeoDataset):
             "chip": torch.tensor([window.row_off * self.grid.width + window.col_off]),
             "bounds": torch.tensor(self.grid.bounds_of(window), dtype=torch.float64),
         }
-        if self.labels is not None:
-            rows, cols = slice(window.row_off, window.row_stop), slice(window.col_off, window.col_stop)
-            sample["mask"] = torch.from_numpy(self.labels[rows, cols].copy())
+        if (labels := self.labels_of(window)) is not None:
+            sample["mask"] = torch.from_numpy(labels)
         return sample
 
     def _in_interval(self, t: slice) -> np.ndarray:

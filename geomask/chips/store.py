@@ -59,5 +59,5 @@ def read_chips(
             f"the sampler draws no chip from {dataset.grid.height} x {dataset.grid.width} pixels; shrink it"
         )
     cube, receipt = read_manifest(dataset.plan(windows), dataset.headers, on_done)
-    labels = [dataset.labels[w.row_off : w.row_stop, w.col_off : w.col_stop] for w in windows]
+    labels = [labels for window in windows if (labels := dataset.labels_of(window)) is not None]
     return Chips(cube.image, cube.valid, np.stack(labels), tuple(windows)), receipt

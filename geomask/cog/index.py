@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import ItemError, LayoutError
 from ..fetch import Got, Want, fetch
-from .layout import MAX_HEADER, Layout, TruncatedHeaderError, parse_layout
+from .layout import MAX_HEADER, Layout, parse_layout
+from .partial import TruncatedHeaderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -84,10 +85,10 @@ def _parse(href: str, head: Got) -> Layout | Want:
     try:
         return parse_layout(href, head.data, head.size, head.etag)
     except TruncatedHeaderError as error:
-        have = len(head.data)
-        if have >= min(MAX_HEADER, head.size):
+        if error.stop > MAX_HEADER:
             raise LayoutError(
                 f"{href}: its header reaches to byte {error.stop}; over {MAX_HEADER} bytes a file is not "
                 "cloud-optimized: rewrite it with GDAL's COG driver"
             ) from error
+        have = len(head.data)
         return Want(href, have, min(have, head.size - have), head.size, head.etag)

@@ -6,7 +6,6 @@ file alone.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..errors import GridError, LayoutError
 from ..grid import Grid, Window
+from .partial import PartialFile, TruncatedHeaderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,14 +25,6 @@ MAX_HEADER = 32 << 20
 
 REDUCED_IFD = 1  # bit of NewSubfileType (TIFF 6.0, section 8); any other means a mask or a page
 PLANAR_SEPARATE = 2
-
-
-class TruncatedHeaderError(LayoutError):
-    """The header reaches further than the bytes at hand: fetch up to `stop` and try again."""
-
-    def __init__(self, stop: int) -> None:
-        super().__init__(f"the header reaches to byte {stop}")
-        self.stop = stop
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,10 +120,11 @@ class Layout:
 
     def level(self, version: int | None) -> Level:
         """The level of a version: None is full size, 0 the first overview. Raises LayoutError if there is none."""
-        number = 0 if version is None else version + 1
-        if not 0 <= number < len(self.levels):
+        if version is None:
+            return self.levels[0]
+        if not 0 <= version < len(self.levels) - 1:
             raise LayoutError(f"{self.href} has {len(self.levels) - 1} overviews, no level {version}")
-        return self.levels[number]
+        return self.levels[version + 1]
 
     def level_grid(self, version: int | None) -> Grid:
         """The grid of a version's pixels: its real size over the file's extent."""
@@ -147,61 +140,34 @@ def parse_layout(href: str, header: bytes, size: int, etag: str | None = None) -
     """
     import tifffile
 
+    source = PartialFile(header, size)
     try:
-        with tifffile.TiffFile(_Header(header, size)) as tiff:  # type: ignore[arg-type]  # duck-typed file
+        with tifffile.TiffFile(source) as tiff:  # type: ignore[arg-type]  # duck-typed file
             pages = [page.aspage() for page in tiff.pages]
-            if any(page.subfiletype & ~REDUCED_IFD for page in pages):
-                raise LayoutError(f"{href} carries an internal mask, which is not supported; write its nodata value")
-            levels = tuple(_level(page, header, href) for page in pages)
+            _check_kinds(href, [int(page.subfiletype) for page in pages])
+            levels = tuple(_level(page, source, href) for page in pages)
             byteorder = tiff.byteorder
-    except (TruncatedHeaderError, LayoutError):
+    except LayoutError:
         raise
     except Exception as error:  # whatever a broken file makes of a parser, it is a broken file
+        if source.missing:
+            raise TruncatedHeaderError(source.missing) from error
         raise LayoutError(f"{href} is no readable TIFF: {error}") from error
-    if not levels:
-        raise LayoutError(f"{href} holds no image")
+    if source.missing:
+        raise TruncatedHeaderError(source.missing)
     _check_tables(href, levels, size)
+    if not PLACE_TAGS.intersection(tag.code for tag in levels[0].tags):
+        raise LayoutError(f"{href} does not say where it lies: it has no transform")
     return Layout(href, size, etag, header, levels, byteorder=byteorder, **_meaning(href, header))
-
-
-class _Header(io.RawIOBase):
-    """The start of a file that claims its whole length, so that a read past the end says how much is missing."""
-
-    def __init__(self, head: bytes, size: int) -> None:
-        self._head, self._size, self._position = head, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        return self._position
-
-    def read(self, count: int = -1) -> bytes:
-        stop = self._size if count < 0 else min(self._position + count, self._size)
-        if stop > len(self._head):
-            raise TruncatedHeaderError(stop)
-        data = self._head[self._position : stop]
-        self._position = max(stop, self._position)
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 #: Tags that a cut-out of a few tiles sets anew: sizes, tile tables, and the sub-IFD kind.
 RESET_TAGS = frozenset({254, 256, 257, 324, 325})
+#: Pixel scale, tie points, transformation (GeoTIFF 1.1, section 7.3).
+PLACE_TAGS = frozenset({33550, 33922, 34264})
 
 
-def _level(page: TiffPage, header: bytes, href: str) -> Level:
+def _level(page: TiffPage, source: PartialFile, href: str) -> Level:
     if not page.is_tiled:
         raise LayoutError(f"{href} is stored in strips, not tiles; rewrite it with GDAL's COG driver")
     planes = page.samplesperpixel if page.planarconfig == PLANAR_SEPARATE else 1
@@ -209,11 +175,21 @@ def _level(page: TiffPage, header: bytes, href: str) -> Level:
     shape = (planes, rows, cols)
     offsets, lengths = (np.asarray(table, np.int64).reshape(shape) for table in (page.dataoffsets, page.databytecounts))
     tags = tuple(
-        Tag(tag.code, int(tag.dtype), tag.count, header[tag.valueoffset : tag.valueoffset + tag.valuebytecount])
+        Tag(tag.code, int(tag.dtype), tag.count, source.piece(tag.valueoffset, tag.valuebytecount))
         for tag in page.tags
         if tag.code not in RESET_TAGS
     )
     return Level(page.imagelength, page.imagewidth, page.tilelength, page.tilewidth, offsets, lengths, tags)
+
+
+def _check_kinds(href: str, kinds: list[int]) -> None:
+    """One image, then its overviews: GDAL reads other pages as masks or as images of their own."""
+    if not kinds:
+        raise LayoutError(f"{href} holds no image")
+    if any(kind & ~REDUCED_IFD for kind in kinds):
+        raise LayoutError(f"{href} carries an internal mask, which is not supported; write its nodata value")
+    if not all(kind & REDUCED_IFD for kind in kinds[1:]):
+        raise LayoutError(f"{href} holds several images, which is not supported; write each to a file of its own")
 
 
 def _check_tables(href: str, levels: tuple[Level, ...], size: int) -> None:
@@ -234,6 +210,8 @@ def _meaning(href: str, header: bytes) -> dict[str, Any]:
             crs = dataset.crs
             if crs is None:
                 raise LayoutError(f"{href} names no CRS; assign one with `rio edit-info --crs`")
+            if dataset.dtypes[0].startswith("complex"):
+                raise LayoutError(f"{href} has complex pixels, which is not supported; write their parts as bands")
             code = crs.to_epsg()
             text = f"EPSG:{code}" if code else crs.to_wkt()
             grid = Grid.from_transform(text, tuple(dataset.transform), dataset.height, dataset.width)

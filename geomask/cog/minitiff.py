@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..grid import Window
-from .layout import ByteRange, Tag
+from .layout import PLACE_TAGS, ByteRange, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from .layout import Layout
 
 LONG, DOUBLE, LONG8 = 4, 12, 16
-#: Pixel scale, tie points, transformation (GeoTIFF 1.1, section 7.3): those of the whole file would be wrong here, and
-#: overviews have none.
-PLACE_TAGS = frozenset({33550, 33922, 34264})
 
 
 def cut_tiff(
@@ -46,6 +43,7 @@ def cut_tiff(
     ]
     order, place = layout.byteorder, layout.level_grid(version).crop(Window(top, left, height, width))
     tags = [
+        # those of the whole file would be wrong here, and overviews have none
         *(tag for tag in level.tags if tag.code not in PLACE_TAGS),
         _number(256, LONG, order, width),
         _number(257, LONG, order, height),

@@ -14,8 +14,6 @@ tree cover density in percent. One date becomes one item, one band of it one fil
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import pystac
 import rasterio
-from rasterio.transform import Affine, from_origin
+from rasterio.transform import Affine
 from rasterio.warp import transform as reproject
 
 from geomask.atomic import write_text
 from geomask.errors import GridError, RunError
+
+from .scene import BANDS, CubeBand, Scene, load_scene
 
 COLLECTION = "romania-s2"
 """Id of the collection, and the folder of its items."""
@@ -48,52 +48,6 @@ _OVERVIEWS = {10: 2, 20: 1}  # by pixel size: down to 40 m; its 25 pixels do not
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/v2.0.0/schema.json" for name in ("projection", "raster", "eo")
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Band:
-    name: str
-    source: str
-    """The cube's variable."""
-    gsd: int
-    """Pixel size in m: says from which of the two cubes it comes."""
-    common_name: str = ""
-    """Empty: classes, not reflectance."""
-    wavelength: float = 0.0
-    """Centre, in micrometres."""
-
-    @property
-    def dtype(self) -> str:
-        return "uint16" if self.common_name else "uint8"
-
-
-_BANDS = (
-    _Band("B02", "B2", 10, "blue", 0.49),
-    _Band("B03", "B3", 10, "green", 0.56),
-    _Band("B04", "B4", 10, "red", 0.665),
-    _Band("B08", "B8", 10, "nir", 0.842),
-    _Band("B8A", "B8A", 20, "nir08", 0.865),
-    _Band("B11", "B11", 20, "swir16", 1.61),
-    _Band("SCL", "SCL", 20),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """The chosen dates in memory."""
-
-    times: list[datetime]
-    """UTC, ascending."""
-    pixels: dict[str, npt.NDArray[Any]]
-    """Per band (dates, rows, columns), in the dtype that is published; 0 is nodata."""
-    label: npt.NDArray[Any]
-    """(rows, columns) at 20 m, uint8, percent; 255 is nodata."""
-    left: float
-    top: float
-    """Outer corner of the upper left pixel, in m; the same at both pixel sizes."""
-
-    def transform(self, gsd: int) -> Affine:
-        return from_origin(self.left, self.top, gsd, gsd)
 
 
 def publish(
@@ -127,7 +81,7 @@ def publish(
         raise GridError(f"block is {block}; the scene has 100 x 100 pixels: ask for tiles of 16, 32, 64 or 128")
     asked = {"format": _FORMAT, "block": block, "dates": [chosen.start, chosen.stop, chosen.step]}
     if _read_marker(out) != {"complete": True, "asked": asked, "files": _sizes(out)}:
-        scene = _load(chosen)
+        scene = load_scene(chosen)
         _clear(out)
         _write_marker(out, {"complete": False, "asked": asked, "files": {}})
         with rasterio.Env(**_gdal(block)):
@@ -165,23 +119,6 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / COLLECTION)
 
 
-def _load(chosen: range) -> _Scene:
-    """Read the chosen dates of both cubes, and the label."""
-    try:
-        from nrt import data
-    except ImportError as error:
-        raise RunError("the demo's data are in the extra `demo`: pip install 'geomask[demo]'") from error
-    pixels = {}
-    with data.romania_10m() as fine, data.romania_20m() as coarse:
-        for band in _BANDS:
-            values = (fine if band.gsd == 10 else coarse)[band.source].values[list(chosen)]
-            pixels[band.name] = np.nan_to_num(values, nan=0).astype(band.dtype)
-        days = fine.time.values[list(chosen)].astype("datetime64[s]").tolist()
-        left, top = float(fine.x[0]) - 5, float(fine.y[0]) + 5  # from the pixel's centre to its corner
-    times = [day.replace(tzinfo=UTC) for day in days]
-    return _Scene(times, pixels, data.romania_forest_cover_percentage(), left, top)
-
-
 def _gdal(block: int) -> dict[str, Any]:
     return {
         "GDAL_TIFF_OVR_BLOCKSIZE": max(block, 64),  # GDAL's own choice is 128 for a block of 32
@@ -189,13 +126,13 @@ def _gdal(block: int) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, scene: _Scene, block: int, progress: Callable[[int, int], None]) -> None:
+def _write(out: Path, scene: Scene, block: int, progress: Callable[[int, int], None]) -> None:
     """Write the files, date by date, then the catalog over them."""
     _write_cog(out / "labels.tif", scene.label, scene.transform(20), block=block, nodata=255, resampling="nearest")
     items = []
     for n in range(len(scene.times)):
         items.append(_item(scene, n))
-        for band in _BANDS:
+        for band in BANDS:
             path = out / COLLECTION / items[n].id / f"{band.name}.tif"
             path.parent.mkdir(parents=True, exist_ok=True)
             resampling = "average" if band.common_name else "nearest"
@@ -226,7 +163,7 @@ def _write_cog(
         file.write(pixels, 1)
 
 
-def _item(scene: _Scene, n: int) -> pystac.Item:
+def _item(scene: Scene, n: int) -> pystac.Item:
     """Date ``n`` with its assets; their files lie beside the item."""
     right, bottom = scene.left + _SIDE, scene.top - _SIDE
     xs = [scene.left, right, right, scene.left, scene.left]
@@ -246,11 +183,11 @@ def _item(scene: _Scene, n: int) -> pystac.Item:
             "eo:cloud_cover": round(100 * float(np.isin(scene.pixels["SCL"][n], CLOUDY).mean()), 2),
         },
         stac_extensions=_EXTENSIONS,
-        assets={band.name: _asset(band, scene) for band in _BANDS},
+        assets={band.name: _asset(band, scene) for band in BANDS},
     )
 
 
-def _asset(band: _Band, scene: _Scene) -> pystac.Asset:
+def _asset(band: CubeBand, scene: Scene) -> pystac.Asset:
     described: dict[str, Any] = {"name": band.name}
     fields: dict[str, Any] = {"data_type": band.dtype, "nodata": 0}
     if band.common_name:
@@ -264,7 +201,7 @@ def _asset(band: _Band, scene: _Scene) -> pystac.Asset:
     )
 
 
-def _place(scene: _Scene, gsd: int) -> dict[str, Any]:
+def _place(scene: Scene, gsd: int) -> dict[str, Any]:
     side = _SIDE // gsd
     transform = list(scene.transform(gsd))[:6]
     return {"gsd": gsd, "proj:code": CRS, "proj:shape": [side, side], "proj:transform": transform}
@@ -290,7 +227,7 @@ def _collection(items: list[pystac.Item], label: pystac.Asset) -> pystac.Collect
     return collection
 
 
-def _label_asset(scene: _Scene) -> pystac.Asset:
+def _label_asset(scene: Scene) -> pystac.Asset:
     return pystac.Asset(
         href="../labels.tif",
         title="Tree cover density 2018, percent",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 #: Tree cover density in percent at which one class ends and the next begins.
 CUTS = (30.0, 70.0, 85.0)
+CLASS_NAMES = ("under 30 %", "30 to 70 %", "70 to 85 %", "85 % and over")
 BUDGET = "10%"
 SEARCH: dict[str, Any] = {"datetime": "2015-08-01/2021-01-31", "query": ["eo:cloud_cover<20"]}
 #: The run whose plan and map are shown: the first, so that nothing is picked by its score.
@@ -83,7 +84,7 @@ def run_demo(
     summary = summarise(out)
     path = write_summary(summary, out)
     say(table(summary))
-    say(f"report: {write_page(out)}")
+    say(f"report: {write_page(out, summary, CLASS_NAMES)}")
     return path
 
 
@@ -151,7 +152,7 @@ def _counted(server: Server) -> dict[str, int]:
 def _wire_line(method: str, result: Map, counted: dict[str, int]) -> str:
     receipt = result.receipt
     return (
-        f"wire {method:8} {counted['requests']} requests, {counted['bytes']:,} bytes (headers and what came with them "
-        f"{counted['header_bytes']:,}, pixels {counted['pixel_bytes']:,}); planned {receipt.planned_requests} requests, "
-        f"{receipt.planned_nbytes:,} bytes; {receipt.seconds:.2f} s"
+        f"wire {method:8} {counted['requests']} requests, {counted['bytes']:,} bytes "
+        f"(headers {counted['header_bytes']:,}, pixels {counted['pixel_bytes']:,}); "
+        f"planned {receipt.planned_requests} requests, {receipt.planned_nbytes:,} bytes; {receipt.seconds:.2f} s"
     )

@@ -65,7 +65,7 @@ class ConcreteSelector(nn.Module):
             # Away from 0 and 1, where the noise is infinite.
             scores = scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()
         weights = (scores / self.temperature).softmax(2)
-        return torch.bmm(weights, image.flatten(2)).unflatten(2, image.shape[2:])
+        return torch.einsum("nku,nuyx->nkyx", weights, image)
 
     @torch.no_grad()
     def freeze(self) -> list[int]:

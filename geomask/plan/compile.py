@@ -10,7 +10,8 @@ from ..errors import GridError, ItemError
 from ..grid import Grid, Window
 from ..stac.slots import fill_slots
 from ..stac.source import band_href, check_bands
-from .manifest import Manifest, ReadRequest
+from .manifest import Manifest
+from .request import ReadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,58 +17,20 @@ from ..atomic import atomic_path
 from ..cog.index import header_requests
 from ..cog.layout import ByteRange
 from ..errors import GeomaskError, ManifestError
-from ..grid import Grid, Window
+from ..grid import Grid
+from .request import ReadRequest, parse_window, window_list
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
+
+    from ..grid import Window
 
 VERSION = 1
 
 #: A COG writes each tile's length before it and its last bytes after it (GDAL's leader and trailer, 4 bytes each):
 #: such a gap is always cheaper than a request.
 LEADER_GAP = 8
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """One window of one band of one file, for one channel of one chip."""
-
-    item: str
-    """The item's id."""
-    collection: str | None
-    asset: str
-    href: str
-    slot: str
-    """Name of the channel's slot."""
-    band: str
-    """Name of the channel's band."""
-    channel: int
-    """Position in the manifest's channels, 0-based."""
-    chip: int
-    """Position in the manifest's chips, 0-based."""
-    index: int
-    """The band's number in the file, 1-based."""
-    level: int | None
-    """Version: None is full resolution, 0 the first overview."""
-    window: Window
-    """Of the level's pixels."""
-    ranges: tuple[ByteRange, ...]
-    """The GeoTIFF tiles of the window, in order of tile row, then column."""
-    header_nbytes: int
-    """First bytes of the file, which are fetched before its pixels; what lies in them is not fetched again."""
-    size: int
-    """Bytes of the whole file."""
-    etag: str | None
-    dtype: str
-    nodata: float | None
-    scale: float
-    offset: float
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the window's tiles, alone and whole."""
-        return sum(piece.length for piece in self.ranges)
 
 
 @dataclass(frozen=True)
@@ -143,12 +105,12 @@ class Manifest:
                 "created_with": f"geomask {version('geomask')}",
                 "selection": self.selection,
                 "grid": asdict(self.grid),
-                "chips": [_window_list(chip) for chip in self.chips],
+                "chips": [window_list(chip) for chip in self.chips],
                 "channels": self.channels,
             }
         )
         for request in self.requests:
-            yield json.dumps(_request_dict(request))
+            yield json.dumps(request.to_dict())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``*.geomask.jsonl``, whole or not at all."""
@@ -175,26 +137,24 @@ class Manifest:
             for line in lines:
                 number += 1
                 if header is None:
-                    header = _check_header(json.loads(line))
+                    header = _parse_header(json.loads(line))
                 elif line.strip():
-                    requests.append(_parse_request(json.loads(line)))
+                    requests.append(ReadRequest.from_dict(json.loads(line)))
             if header is None:
                 raise ManifestError("an empty file is no manifest")
-            manifest = cls(
-                grid=Grid(**header["grid"]),
-                chips=tuple(Window(*chip) for chip in header["chips"]),
-                channels=tuple((str(slot), str(band)) for slot, band in header["channels"]),
-                requests=tuple(requests),
-                selection=str(header["selection"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, GeomaskError) else f"{type(error).__name__} {error}"
             raise ManifestError(f"line {number}: {reason}") from error
+        manifest = cls(**header, requests=tuple(requests))
         manifest._check_references()
         return manifest
 
     def _check_references(self) -> None:
+        files: dict[str, tuple[int, str | None, int]] = {}
         for request in self.requests:
+            file = (request.size, request.etag, request.header_nbytes)
+            if files.setdefault(request.href, file) != file:
+                raise ManifestError(f"the requests of {request.href} differ in the file's size, ETag or header")
             if not (0 <= request.channel < len(self.channels) and 0 <= request.chip < len(self.chips)):
                 raise ManifestError(
                     f"a request of {request.item} is for a channel or chip that the header does not list"
@@ -215,32 +175,19 @@ def join_ranges(ranges: Iterable[ByteRange], skip: int, gap: int = LEADER_GAP) -
     return runs
 
 
-def _window_list(window: Window) -> list[int]:
-    return [window.row_off, window.col_off, window.height, window.width]
-
-
-def _request_dict(request: ReadRequest) -> dict[str, Any]:
-    values = {field.name: getattr(request, field.name) for field in fields(request)}
-    ranges = [[piece.offset, piece.length] for piece in request.ranges]
-    return {**values, "window": _window_list(request.window), "ranges": ranges, "nbytes": request.nbytes}
-
-
-def _parse_request(document: Any) -> ReadRequest:
-    values = dict(document)
-    nbytes = values.pop("nbytes")
-    window, ranges = Window(*values.pop("window")), tuple(ByteRange(*piece) for piece in values.pop("ranges"))
-    request = ReadRequest(window=window, ranges=ranges, **values)
-    inside = all(piece.offset >= 0 and piece.length > 0 and piece.stop <= request.size for piece in ranges)
-    if not inside or nbytes != request.nbytes or not 0 < request.header_nbytes <= request.size:
-        raise ManifestError(f"the bytes of {request.href} do not add up: ranges {ranges}, size {request.size}")
-    return request
-
-
-def _check_header(document: Any) -> dict[str, Any]:
+def _parse_header(document: Any) -> dict[str, Any]:
+    """The first line's part of a manifest. Raises ManifestError, KeyError, TypeError or GridError."""
     if not isinstance(document, dict) or document.get("geomask") != "manifest":
         raise ManifestError("this is no geomask manifest")
     if document.get("version") != VERSION:
         raise ManifestError(
             f"a manifest of version {document.get('version')}; this geomask reads version {VERSION}: compile it anew"
         )
-    return document
+    grid = Grid(**document["grid"])
+    if not isinstance(grid.crs, str) or type(grid.height) is not int or type(grid.width) is not int:
+        raise ManifestError(f"a grid has a CRS as text, and whole numbers of rows and columns, not {document['grid']}")
+    channels = tuple(map(tuple, document["channels"]))
+    if not all(len(names) == 2 and all(isinstance(name, str) for name in names) for names in channels):
+        raise ManifestError(f"channels are pairs of names, not {document['channels']}")
+    chips = tuple(map(parse_window, document["chips"]))
+    return {"grid": grid, "chips": chips, "channels": channels, "selection": str(document["selection"])}

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from ..cog.layout import ByteRange, Layout
     from ..fetch import Got
-    from ..plan.manifest import Manifest, ReadRequest
+    from ..plan.manifest import Manifest
+    from ..plan.request import ReadRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _paste(
 ) -> None:
     chip = manifest.chips[request.chip]
     placement = manifest.grid.place(chip, layout.level_grid(request.level))
-    if placement is None or placement.source != request.window:
+    if placement is None or placement.source != request.window or not 1 <= request.index <= layout.count:
         raise FetchError(f"{request.href}: the manifest's window does not fit the file any more; compile it anew")
     pixels = read_window(layout, request, pieces)
     seen = _observed(pixels, request.nodata)

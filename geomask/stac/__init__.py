@@ -14,9 +14,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "item_collection",
             "load_items",
             "open_catalog",
-            "open_local",
             "save_items",
             "search_features",
         ],
+        "static": ["open_local"],
     },
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -52,11 +54,65 @@ class Band:
                 f"a band has name, asset, gsd and may have {', '.join(sorted(known))}; this one is {values}"
             )
         try:
-            numbers = {key: float(values[key]) for key in ("gsd", "scale", "offset") if key in values}
-            return cls(**{**values, **numbers, "index": int(values.get("index", 1))})
+            return cls(**{key: _FIELDS[key](value) for key, value in values.items()})
+        except ItemError:
+            raise
         except (TypeError, ValueError) as error:
             raise ItemError(f"band {values['name']}: {error}") from error
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, for `from_dict`."""
+        return {**asdict(self), "nodata": json_number(self.nodata)}
+
+
+def json_number(value: float | None) -> float | str | None:
+    """A nodata value as STAC writes it: JSON has no words for NaN and infinities, so they are strings."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def parse_number(value: Any) -> float | None:
+    """What `json_number` wrote; YAML takes ``1e-4`` for a string. Raises ValueError or TypeError for no number."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no number")
+    return value if value is None or isinstance(value, int) else float(value)
+
+
+def _finite(value: Any) -> float:
+    number = parse_number(value)
+    if number is None or not math.isfinite(number):
+        raise ValueError(f"{value!r} is no finite number")
+    return float(number)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no text; set it in quotes")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
+
+
+def _maybe[T](parse: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    return lambda value: None if value is None else parse(value)
+
+
+#: How the fields of a band are read from YAML and JSON.
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "name": _text,
+    "asset": _text,
+    "gsd": _finite,
+    "common_name": _maybe(_text),
+    "wavelength": _maybe(_finite),
+    "index": _whole,
+    "dtype": _text,
+    "nodata": parse_number,
+    "scale": _finite,
+    "offset": _finite,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +178,22 @@ def _profile(name: str, document: Any) -> Profile:
     if len({band.name for band in bands}) < len(bands):
         raise ItemError(f"profile {name} names a band twice")
     cloud_mask = document.get("cloud_mask") or {}
-    return Profile(
-        name=str(document.get("name", name)),
-        bands=bands,
-        title=str(document.get("title", "")),
-        endpoint=document.get("endpoint"),
-        collections=tuple(document.get("collections") or ()),
-        cloud_mask=cloud_mask.get("asset"),
-        clear_classes=tuple(cloud_mask.get("clear_classes", ())),
-    )
+    try:
+        return Profile(
+            name=str(document.get("name", name)),
+            bands=bands,
+            title=str(document.get("title", "")),
+            endpoint=_maybe(_text)(document.get("endpoint")),
+            collections=_each(_text, document.get("collections")),
+            cloud_mask=_text(cloud_mask["asset"]) if cloud_mask else None,
+            clear_classes=_each(_whole, cloud_mask["clear_classes"]) if cloud_mask else (),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        wanted = "collections are a list of names, a cloud_mask has an asset and a list of clear_classes"
+        raise ItemError(f"profile {name}: {error}; {wanted}") from error
+
+
+def _each[T](parse: Callable[[Any], T], values: Any) -> tuple[T, ...]:
+    if values is not None and not isinstance(values, list):
+        raise ValueError(f"{values!r} is no list")
+    return tuple(parse(value) for value in values or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, get_args
@@ -30,6 +31,13 @@ class Slot:
     name: str
     """``2018-07``, or ``2018-summer``."""
 
+    def __post_init__(self) -> None:
+        """Go over to UTC. Refuse empty slots, and times without a zone: they mean another instant on every machine."""
+        if self.start.tzinfo is None or self.end.tzinfo is None or not self.start < self.end:
+            raise ItemError(f"slot {self.name}: {self.start} to {self.end} is no interval of UTC")
+        object.__setattr__(self, "start", self.start.astimezone(UTC))
+        object.__setattr__(self, "end", self.end.astimezone(UTC))
+
     def holds(self, instant: datetime) -> bool:
         """Whether an instant lies in the slot."""
         return self.start <= instant < self.end
@@ -48,10 +56,10 @@ def make_slots(items: Iterable[Item], period: Period = "month") -> tuple[Slot, .
 def fill_slots(slots: Sequence[Slot], items: Iterable[Item]) -> list[Item | None]:
     """The least cloudy item of each slot, or None where it has none.
 
-    Ties go to the earlier item, then to the first by name, so that the order of `items` does not matter. An item that
-    does not state its cloud cover counts as fully cloudy.
+    Ties go to the earlier item, then to the first by name and collection, so that the order of `items` does not matter.
+    An item that does not state its cloud cover counts as fully cloudy.
     """
-    ranked = sorted(items, key=lambda item: (_cloud_cover(item), item_time(item), item.id))
+    ranked = sorted(items, key=lambda item: (_cloud_cover(item), item_time(item), item.id, item.collection_id or ""))
     return [next((item for item in ranked if slot.holds(item_time(item))), None) for slot in slots]
 
 
@@ -65,7 +73,11 @@ def item_time(item: Item) -> datetime:
 
 def _cloud_cover(item: Item) -> float:
     cover = item.properties.get("eo:cloud_cover")
-    return 100.0 if cover is None else float(cover)
+    try:
+        cover = 100.0 if cover is None else float(cover)
+    except (TypeError, ValueError):
+        raise ItemError(f"item {item.id}: eo:cloud_cover is a percentage, not {cover!r}") from None
+    return 100.0 if math.isnan(cover) else cover  # NaN has no place in an order
 
 
 def _slot(instant: datetime, period: Period) -> Slot:

@@ -34,7 +34,7 @@ class Settings:
     dropout: float = 0.4
     rate: float = 3e-3
     """Learning rate of the network's weights."""
-    selector_rate: float = 5e-2
+    selector_rate: float = 0.1
     """Learning rate of the selector's scores."""
     decay: float = 1e-2
     """Weight decay of the network; the selector has none."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pystac import Item
+    from torchgeo.datasets.utils import GeoSlice
 
     from ..chips.dataset import StacDataset
     from ..read.reader import Receipt

@@ -16,7 +16,9 @@ from pystac_client import Client
 from pystac_client.exceptions import APIError
 
 from geomask.errors import ItemError, SearchError
-from geomask.stac.local_api import ROOT, LocalApiIO, parse_bbox, parse_instant, parse_interval, trim_fields
+from geomask.stac.fields import parse_instant, trim_fields
+from geomask.stac.local_api import ROOT, LocalApiIO
+from geomask.stac.matching import parse_bbox, parse_interval
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "stac"
 CLOUDY: dict[str, Any] = {"eo:cloud_cover": 5}

@@ -25,11 +25,11 @@ from geomask.stac.search import (
     item_collection,
     load_items,
     open_catalog,
-    open_local,
     save_items,
     search,
     search_features,
 )
+from geomask.stac.static import open_local
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "stac"
 

@@ -1,0 +1,1 @@
+"""Looking at what was learned: a table of figures, the figures to look at, and one page that holds both."""

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from geomask.chips.labels import IGNORE, load_labels
+from geomask.errors import GridError, ItemError
+from geomask.grid import Grid
+
+GRID = Grid("EPSG:32633", 500_000, 5_000_000, 10, 10, 4, 6)
+
+
+def write(
+    path: Path, values: list[list[float]], res: float = 20, crs: str | None = "EPSG:32633", shift: float = 0
+) -> Path:
+    array = np.array(values, "int16")
+    transform = rasterio.Affine(res, 0, 500_000 + shift, 0, -res, 5_000_000)
+    size = {"height": array.shape[0], "width": array.shape[1]}
+    with rasterio.open(
+        path, "w", "GTiff", **size, count=1, dtype="int16", nodata=99, crs=crs, transform=transform
+    ) as file:
+        file.write(array, 1)
+    return path
+
+
+def test_cuts_make_classes_and_coarse_pixels_are_repeated(tmp_path: Path) -> None:
+    labels = load_labels(write(tmp_path / "l.tif", [[29, 30, 70], [99, 84, 85]]), GRID, (30, 70, 85))
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [
+        [0, 0, 1, 1, 2, 2],
+        [0, 0, 1, 1, 2, 2],
+        [IGNORE, IGNORE, 2, 2, 3, 3],
+        [IGNORE, IGNORE, 2, 2, 3, 3],
+    ]
+
+
+def test_without_cuts_the_raster_holds_the_classes(tmp_path: Path) -> None:
+    values = [[0, 1, 2, 3, 4, 5]] * 4
+    assert load_labels(write(tmp_path / "l.tif", values, res=10), GRID).tolist() == values
+
+
+def test_beyond_the_raster_there_is_no_label(tmp_path: Path) -> None:
+    labels = load_labels(write(tmp_path / "l.tif", [[1, 2]], shift=20), GRID)
+    assert labels[:, :2].tolist() == [[IGNORE] * 2] * 4
+    assert labels[0].tolist() == [IGNORE, IGNORE, 1, 1, 2, 2]
+    assert labels[2:].tolist() == [[IGNORE] * 6] * 2
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "words"),
+    [
+        ({"crs": "EPSG:32634"}, GridError, "the grid in"),
+        ({"shift": 3}, GridError, "shifted"),
+        ({"shift": 9000}, GridError, "do not meet"),
+        ({"crs": None}, ItemError, "cannot read labels"),
+    ],
+)
+def test_a_raster_that_does_not_fit_is_an_error_that_names_it(
+    tmp_path: Path, kwargs: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words) as raised:
+        load_labels(write(tmp_path / "l.tif", [[1, 2]], **kwargs), GRID)  # type: ignore[arg-type]
+    assert "l.tif" in str(raised.value)
+
+
+def test_a_missing_file_and_a_negative_class_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(ItemError, match=r"nothing\.tif"):
+        load_labels(tmp_path / "nothing.tif", GRID)
+    with pytest.raises(ItemError, match="class -3"):
+        load_labels(write(tmp_path / "l.tif", [[-3, 2]]), GRID)

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from geomask.chips.split import make_splits
+from geomask.chips.store import Chips
+from geomask.cog.layout import ByteRange
+from geomask.errors import SelectionError
+from geomask.plan.cost import Cost
+from geomask.train.baselines import METHODS, train_method
+from geomask.train.step import Settings
+
+SPLIT = make_splits(12)[0]
+QUICK = Settings(steps=20, check_every=10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_but_dense_stays_within_the_budget(chips: Chips, cost: Cost, method: str) -> None:
+    trained = train_method(method, chips, SPLIT, cost, 3500, QUICK, 0)  # type: ignore[arg-type]
+    assert len(trained.channels) == (12 if method == "dense" else 3)
+
+
+def test_with_unequal_prices_learned_takes_the_most_heads_that_fit(chips: Chips) -> None:
+    prices = [4000 if channel % 2 else 500 for channel in range(12)]
+    files = tuple((f"{channel}.tif", 100) for channel in range(12))
+    tiles = tuple(frozenset({ByteRange(100, price - 100)}) for price in prices)
+    trained = train_method("learned", chips, SPLIT, Cost(np.array(prices), (), files, tiles), 9000, QUICK, 0)
+    assert sum(prices[channel] for channel in trained.channels) <= 9000
+
+
+def test_a_budget_below_a_channel_and_an_unknown_method_are_errors(chips: Chips, cost: Cost) -> None:
+    with pytest.raises(SelectionError, match="999 bytes"):
+        train_method("learned", chips, SPLIT, cost, 999, QUICK, 0)
+    with pytest.raises(SelectionError, match="no method 'best'"):
+        train_method("best", chips, SPLIT, cost, 5000, QUICK, 0)  # type: ignore[arg-type]
