@@ -25,9 +25,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     stream = _is_stream(target)
-    if target.is_symlink() and not stream:
+    if os.path.islink(target) and not stream:
         target = Path(os.path.realpath(target))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise RunError(f"cannot write {target}: it is a folder; name a file")
     draft = _draft(target, Path(tempfile.gettempdir()) if stream else target.parent)
     try:
@@ -54,7 +54,7 @@ def _is_stream(target: Path) -> bool:
     """Whether what is written there goes elsewhere: nothing may take the place of a device, a pipe or a descriptor."""
     name, folder = os.path.abspath(target), os.path.abspath(target.parent)
     descriptor = name in ("/dev/stdout", "/dev/stderr") or folder in ("/dev/fd", "/proc/self/fd")
-    return target.exists() and not target.is_dir() and (descriptor or not target.is_file())
+    return os.path.exists(target) and not os.path.isdir(target) and (descriptor or not os.path.isfile(target))
 
 
 def _draft(target: Path, folder: Path) -> Path:

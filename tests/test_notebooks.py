@@ -1,7 +1,6 @@
 """Every notebook is stored clean, and runs from end to end over a demo's folder, without an error or a warning."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -14,7 +13,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 @pytest.fixture
-def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A kernel of this interpreter, whatever kernels and settings the user has."""
     place = tmp_path / "kernels" / "of-this-test"
     write_kernel_spec(place)
@@ -26,7 +25,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    yield place.name
+    return place.name
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -91,7 +91,8 @@ def render_page(folder: Path, summary: Summary, class_names: Sequence[str] = ())
     parts = [
         f"{_HEAD}<title>{_text(title)}</title>\n<style>\n{_STYLE}\n</style>",
         f"<h1>{_text(title)}</h1>\n<p class=soft>{_text(_span(outcomes))}</p>",
-        f"<p class=lead>{_text(_lead(summary))}</p>",
+        # No line ends between a number and its sign, and no number begins with a hyphen.
+        f"<p class=lead>{_text(_lead(summary)).replace(' %', '&nbsp;%').replace('-', MINUS)}</p>",
         _table(summary),
         *_figures(folder, outcomes, class_names),
         _origin(summary, outcomes, _items(folder)),
@@ -196,13 +197,11 @@ def _lead(summary: Summary) -> str:
     if not (score and other and few and many and gain):
         return "What was measured, as a table and as figures."
     sure = "" if gain.n < 2 else f" (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
-    text = (
+    return (
         f"The learned selections read {bytes_text(few.value)} for a map where all channels take "
         f"{bytes_text(many.value)}, and score {100 * score.value:.1f} % against {100 * other.value:.1f} %: "
         f"{100 * gain.value:+.1f} points{sure}."
     )
-    # No line ends between a number and its sign, and none begins with a hyphen.
-    return text.replace(" %", "\u00a0%").replace("-", MINUS)
 
 
 def _span(outcomes: Sequence[Outcome]) -> str:

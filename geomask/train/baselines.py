@@ -10,7 +10,7 @@ import numpy as np
 from ..chips.labels import IGNORE
 from ..errors import SelectionError
 from ..masks.fixed import random_channels, uniform_channels
-from .step import Settings, Trained, train
+from .step import Settings, Trained, Training
 
 if TYPE_CHECKING:
     from ..chips.split import Split
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Method = Literal["dense", "learned", "uniform", "random"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-#: Trainings to find the number of heads; the first guess is most often off by one or two.
-TRIES = 5
+#: Selections to find the number of heads; the first guess is most often off by one or two.
+TRIES = 4
 
 
 def train_method(
@@ -41,34 +41,35 @@ def train_method(
         channels = random_channels(cost, budget, seed)
     else:
         raise SelectionError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
-    return train(chips, split, channels, settings, seed)
+    return Training(chips, split, channels, settings, seed).finish()
 
 
 def train_within(chips: Chips, split: Split, cost: Cost, budget: int, settings: Settings, seed: int) -> Trained:
     """Train a selector of the most heads whose frozen channels stay within `budget` bytes.
 
-    Which channels a number of heads ends with, and so what they cost, is known only after training. So the number is
-    scaled by budget / cost between what fits and what does not, until they are neighbours or after `TRIES` trainings;
-    if none fits by then, it is lowered one by one. Raises SelectionError where a single head does not fit.
+    Which channels a number of heads ends with, and so what they cost, is known only once they are frozen. So the number
+    is scaled by budget / cost between what fits and what does not, until they are neighbours or after `TRIES`
+    selections; if none fits by then, it is lowered one by one. The network is tuned for the number that is kept alone.
+    Raises SelectionError where a single head does not fit.
     """
     count = len(cost.alone)
     low, high = 0, count + 1  # low heads fit, high heads do not, as far as is known
     heads = budget / max(1.0, float(cost.alone.mean()))
-    best: Trained | None = None
+    best: Training | None = None
     for attempt in itertools.count():
         if high - low <= 1 or (best and attempt >= TRIES):
             break
         number = min(high - 1, max(low + 1, int(heads))) if attempt < TRIES else high - 1
-        trained = train(chips, split, number, settings, seed)
-        spent = cost.total(trained.channels)
+        training = Training(chips, split, number, settings, seed)
+        spent = cost.total(training.freeze())
         if spent <= budget:
-            low, best = number, trained
+            low, best = number, training
         else:
             high = number
         heads = number * budget / spent
     if best is None:
         raise SelectionError(f"a budget of {budget:,} bytes is below the cost of a single learned channel")
-    return best
+    return best.finish()
 
 
 def majority_score(chips: Chips, split: Split) -> float:

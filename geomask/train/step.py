@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from .network import MaskedNetwork, SmallNet, channel_statistics, fold
 from .schedule import learning_rate, temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..chips.split import Split
     from ..chips.store import Chips
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a network is trained; chosen on validation cells of the demo's data, see docs/training.md."""
+    """How a network is trained; chosen on validation cells of the demo's data, see docs/demo.md."""
 
     steps: int = 600
     """Updates, each on all training chips."""
@@ -63,33 +64,68 @@ class Trained:
         return fold(self.model)[0]
 
 
-def train(chips: Chips, split: Split, gate: Sequence[int] | int, settings: Settings, seed: int) -> Trained:
-    """Train a network on the training chips, behind a hard gate (channels) or a selector of so many heads.
+class Training:
+    """A training under way: advance it to a step, freeze its selector, finish it.
 
     Full-batch, AdamW, one of the eight symmetries of the square drawn at each step. Nothing is chosen by the validation
     score; it is recorded to show the plateau. The test chips are not touched. Results depend on `seed` and on the
-    number of torch's threads alone.
+    number of torch's threads alone, not on what else is trained in between.
     """
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    part = chips.take(split.train)
-    model = _model(part, int(chips.labels.max()) + 1, gate, settings, generator)
-    optimizer = _optimizer(model, settings)
-    pixels = model.standardise(torch.from_numpy(part.image), torch.from_numpy(part.valid))
-    labels, curve = torch.from_numpy(part.labels), []
-    for step in range(settings.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = group["full_rate"] * learning_rate(step, settings.steps, settings.turn)
-        if isinstance(model.gate, ConcreteSelector):
-            if step < settings.turn:
-                model.gate.temperature = temperature(step, settings.turn)
-            else:
-                model.gate = HardGate(model.gate.freeze())
-        model.train()
-        _update(model, optimizer, *_turned(pixels, labels, generator), settings.smoothing)
-        if isinstance(model.gate, HardGate) and (step + 1) % settings.check_every == 0:
-            curve.append((step + 1, score(model, chips, split.validation)))
-    return Trained(model.eval(), tuple(curve))
+
+    def __init__(self, chips: Chips, split: Split, gate: Sequence[int] | int, settings: Settings, seed: int) -> None:
+        """`gate` is a hard gate's channels, or the number of heads of a selector."""
+        self._chips, self._split, self._settings, self._seed = chips, split, settings, seed
+        self._step = 0
+        self._generator = torch.Generator().manual_seed(seed)
+        part = chips.take(split.train)
+        with self._leg():
+            self.model = _model(part, int(chips.labels.max()) + 1, gate, settings, self._generator)
+        self._optimizer = _optimizer(self.model, settings)
+        self._pixels = self.model.standardise(torch.from_numpy(part.image), torch.from_numpy(part.valid))
+        self._labels = torch.from_numpy(part.labels)
+        self._curve: list[tuple[int, float]] = []
+
+    def freeze(self) -> list[int]:
+        """Advance to the turn, make a selector a hard gate of distinct channels, and return those, ascending."""
+        self._advance(self._settings.turn)
+        if isinstance(self.model.gate, ConcreteSelector):
+            self.model.gate = HardGate(self.model.gate.freeze())
+        return fold(self.model)[0]
+
+    def finish(self) -> Trained:
+        """Freeze, and tune the network on what is left for the rest of the steps."""
+        self.freeze()
+        self._advance(self._settings.steps)
+        return Trained(self.model.eval(), tuple(self._curve))
+
+    def _advance(self, until: int) -> None:
+        with self._leg():
+            while self._step < until:
+                self._update()
+                self._step += 1
+                if isinstance(self.model.gate, HardGate) and self._step % self._settings.check_every == 0:
+                    self._curve.append((self._step, score(self.model, self._chips, self._split.validation)))
+
+    @contextmanager
+    def _leg(self) -> Iterator[None]:
+        """Random numbers of its own for each leg of the way: dropout draws from torch's global generator."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed * 1_000_003 + self._step)
+            yield
+
+    def _update(self) -> None:
+        settings, gate = self._settings, self.model.gate
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["full_rate"] * learning_rate(self._step, settings.steps, settings.turn)
+        if isinstance(gate, ConcreteSelector):
+            gate.temperature = temperature(self._step, settings.turn)
+        pixels, labels = _turned(self._pixels, self._labels, self._generator)
+        self.model.train()
+        logits = self.model.network(gate(pixels))
+        loss = functional.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=settings.smoothing)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
 
 
 def _model(
@@ -97,25 +133,14 @@ def _model(
 ) -> MaskedNetwork:
     mean, deviation = channel_statistics(chips.image, chips.valid)
     heads = gate if isinstance(gate, int) else len(gate)
-    network = SmallNet(heads, classes, settings.width, settings.dropout)
     front = ConcreteSelector(len(mean), gate, generator) if isinstance(gate, int) else HardGate(list(gate))
-    return MaskedNetwork(mean, deviation, front, network)
+    return MaskedNetwork(mean, deviation, front, SmallNet(heads, classes, settings.width, settings.dropout))
 
 
 def _optimizer(model: MaskedNetwork, settings: Settings) -> torch.optim.Optimizer:
     network = {"params": model.network.parameters(), "full_rate": settings.rate, "weight_decay": settings.decay}
     gate = {"params": model.gate.parameters(), "full_rate": settings.selector_rate, "weight_decay": 0.0}
     return torch.optim.AdamW([network, gate] if list(model.gate.parameters()) else [network])
-
-
-def _update(
-    model: MaskedNetwork, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, smooth: float
-) -> None:
-    logits = model.network(model.gate(pixels))
-    loss = functional.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=smooth)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
 
 
 def _turned(pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
