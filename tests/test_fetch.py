@@ -87,7 +87,7 @@ def test_a_missing_file_is_asked_for_once(server: Server) -> None:
     assert server.log().requests == 1
 
 
-@pytest.mark.parametrize("name", ["absent.bin", ".", "plain.bin/x"])
+@pytest.mark.parametrize("name", ["absent.bin", "."])
 def test_a_missing_local_file_is_an_error(name: str, folder: Path) -> None:
     with pytest.raises(FetchError, match="no such file"):
         fetch([Want(str(folder / name), 0, 10)])
@@ -268,7 +268,7 @@ def test_the_first_failure_ends_the_rest(store: Store) -> None:
     assert len(store.paths) <= CONCURRENCY + 1
 
 
-def test_a_long_answer_is_not_cut_off_by_obstores_own_clock() -> None:
-    options = locate("http://localhost/a")[0].client_options
-    assert options["timeout"] == "1day"
-    assert locate("http://localhost/a")[0].retry_config == {"max_retries": 0}
+def test_waiting_and_retrying_are_ours_not_obstores() -> None:
+    store, _ = locate("http://localhost/a")
+    assert store.client_options["timeout"] == "1day"  # its own is 30 s for a whole answer
+    assert store.retry_config["max_retries"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,3 +49,11 @@ def load_labels(path: str | os.PathLike[str], grid: Grid, cuts: Sequence[float] 
     labels = np.full((grid.height, grid.width), IGNORE, np.int64)
     placement.paste(np.where(known, classes, IGNORE)[rows, cols], labels)
     return labels
+
+
+def name_classes(cuts: Sequence[float], count: int) -> tuple[str, ...]:
+    """Names of `count` classes: the values between the cuts, or just numbers where there are no cuts."""
+    if not len(cuts):
+        return tuple(f"class {number}" for number in range(count))
+    between = [f"{low:g} to {high:g}" for low, high in pairwise(cuts)]
+    return (f"under {cuts[0]:g}", *between, f"{cuts[-1]:g} and over")

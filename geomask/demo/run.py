@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 #: Tree cover density in percent at which one class ends and the next begins.
 CUTS = (30.0, 70.0, 85.0)
-CLASS_NAMES = ("under 30 %", "30 to 70 %", "70 to 85 %", "85 % and over")
 BUDGET = "10%"
 SEARCH: dict[str, Any] = {"datetime": "2015-08-01/2021-01-31", "query": ["eo:cloud_cover<20"]}
 #: The run whose plan and map are shown: the first, so that nothing is picked by its score.
@@ -84,7 +83,7 @@ def run_demo(
     summary = summarise(out)
     path = write_summary(summary, out)
     say(table(summary))
-    say(f"report: {write_page(out, summary, CLASS_NAMES)}")
+    say(f"report: {write_page(out, summary)}")
     return path
 
 

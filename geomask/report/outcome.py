@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
+from ..train.run import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The order of every table and figure; a method that is not among them comes after.
 METHODS = ("dense", "learned", "random", "uniform")
-
-#: That of `geomask.train.run`, which imports torch.
-_RUN_VERSION = 1
 
 #: No score, byte or second comes near; what lies beyond is damage, and would overflow in a square.
 _LIMIT = 1e18
@@ -53,6 +51,7 @@ class Outcome:
     """Of the same cells, by always saying the most frequent class."""
     reading: Reading | None
     """None where nothing was inferred with it."""
+    class_names: tuple[str, ...]
     versions: dict[str, str]
     """Of packages."""
 
@@ -113,8 +112,8 @@ def read_number(document: Mapping[str, Any], name: str, path: Path) -> Any:
 def _load_outcome(folder: Path) -> Outcome:
     path = folder / "run.json"
     record = read_object(path)
-    if record.get("geomask") != "run" or record.get("version") != _RUN_VERSION:
-        raise RunError(f"{path} is no record of a run of version {_RUN_VERSION}; train it anew")
+    if record.get("geomask") != "run" or record.get("version") != VERSION:
+        raise RunError(f"{path} is no record of a run of version {VERSION}; train it anew")
     method = record.get("method")
     if not (isinstance(method, str) and method.isidentifier() and method != "majority"):
         raise RunError(f"{path}: method is {method!r}, not a name such as dense or learned; train it anew")
@@ -129,6 +128,7 @@ def _load_outcome(folder: Path) -> Outcome:
         score=read_number(scores, "test", path),
         majority=read_number(scores, "majority", path),
         reading=_load_reading(folder / "receipt.json"),
+        class_names=tuple(map(str, names)) if isinstance(names := record.get("class_names"), list) else (),
         versions={str(name): str(number) for name, number in _object(record, "versions").items()},
     )
 

@@ -70,21 +70,21 @@ _CAVEATS = (
 )
 
 
-def write_page(folder: str | Path, summary: Summary | None = None, class_names: Sequence[str] = ()) -> Path:
+def write_page(folder: str | Path, summary: Summary | None = None) -> Path:
     """Write ``report.html`` into a folder of runs, whole or not at all; returns its path.
 
-    `summary` is that of the folder, read from its ``summary.json`` where it is None. `class_names` are for the maps.
-    Raises RunError where runs or maps are missing or broken, or matplotlib is not installed, and SelectionError where
-    selections are broken or do not fit together.
+    `summary` is that of the folder, read from its ``summary.json`` where it is None. Raises RunError where runs or maps
+    are missing or broken, or matplotlib is not installed, and SelectionError where selections are broken or do not fit
+    together.
     """
     folder = Path(folder)
     summary = summary or read_summary(folder)
     path = folder / "report.html"
-    write_text(path, render_page(folder, summary, class_names))
+    write_text(path, render_page(folder, summary))
     return path
 
 
-def render_page(folder: Path, summary: Summary, class_names: Sequence[str] = ()) -> str:
+def render_page(folder: Path, summary: Summary) -> str:
     """The HTML that `write_page` writes; raises as it does."""
     outcomes = load_outcomes(folder)
     title = f"geomask: {', '.join(dict.fromkeys(row.case for row in summary.rows))}"
@@ -94,7 +94,7 @@ def render_page(folder: Path, summary: Summary, class_names: Sequence[str] = ())
         # No line ends between a number and its sign, and no number begins with a hyphen.
         f"<p class=lead>{_text(_lead(summary)).replace(' %', '&nbsp;%').replace('-', MINUS)}</p>",
         _table(summary),
-        *_figures(folder, outcomes, class_names),
+        *_figures(folder, outcomes),
         _origin(summary, outcomes, _items(folder)),
         "<h2>What to keep in mind</h2>\n<ul>\n" + "\n".join(f"<li>{_text(line)}</li>" for line in _CAVEATS) + "\n</ul>",
     ]
@@ -122,7 +122,7 @@ def _adapt_tag(tag: str, name: str) -> str:
     return tag.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
 
 
-def _figures(folder: Path, outcomes: Sequence[Outcome], class_names: Sequence[str]) -> Iterator[str]:
+def _figures(folder: Path, outcomes: Sequence[Outcome]) -> Iterator[str]:
     from . import figures
 
     method, selections = _shown(outcomes)
@@ -142,7 +142,7 @@ def _figures(folder: Path, outcomes: Sequence[Outcome], class_names: Sequence[st
         yield _figure(figures.score_against_bytes(outcomes), "score", note)
     if rasters := _read_maps(folder / "maps"):
         yield "<h2>Maps</h2>"
-        yield _figure(figures.maps(rasters, class_names), "maps", "Classes by " + ", ".join(rasters) + ".")
+        yield _figure(figures.maps(rasters, outcomes[0].class_names), "maps", "Classes by " + ", ".join(rasters) + ".")
 
 
 def _figure(figure: Figure, name: str, caption: str) -> str:

@@ -174,7 +174,10 @@ def profile_names() -> list[str]:
 def _profile(name: str, document: Any) -> Profile:
     if not isinstance(document, dict) or not isinstance(document.get("bands"), list) or not document["bands"]:
         raise ItemError(f"profile {name} has no list of bands")
-    bands = tuple(Band.from_dict(values) for values in document["bands"])
+    try:
+        bands = tuple(Band.from_dict(values) for values in document["bands"])
+    except ItemError as error:
+        raise ItemError(f"profile {name}: {error}") from error
     if len({band.name for band in bands}) < len(bands):
         raise ItemError(f"profile {name} names a band twice")
     cloud_mask = document.get("cloud_mask") or {}

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from ..atomic import write_text
 from ..errors import RunError
 from ..selection import Selection
-from .step import Settings
 
 if TYPE_CHECKING:
     from .network import MaskedNetwork
@@ -44,7 +43,8 @@ class Record:
     """Of the selection over the training grid, headers included."""
     dense_nbytes: int
     """Of all channels over the same grid."""
-    classes: int
+    class_names: list[str]
+    """Of the labels' classes, from 0."""
     gsd: float
     """Pixel size of the grid, units of the CRS."""
     scores: dict[str, float]
@@ -93,7 +93,10 @@ def save_run(folder: str | Path, trained: Trained, selection: Selection, record:
 
 
 def load_record(folder: str | Path) -> Record:
-    """The record of a run, without its network. Raises RunError where there is none or it is of another version."""
+    """The record of a run, without its network and without torch.
+
+    Raises RunError where there is none or it is of another version.
+    """
     path = Path(folder) / "run.json"
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -116,12 +119,13 @@ def load_run(folder: str | Path) -> Run:
 
     from ..masks.gates import HardGate
     from .network import MaskedNetwork, SmallNet
+    from .step import Settings
 
     record, selection = load_record(folder), Selection.load(Path(folder) / "selection.json")
     count, path = len(selection.channels), Path(folder) / "model.safetensors"
     try:
         settings = Settings(**record.settings)
-        network = SmallNet(count, record.classes, settings.width, settings.dropout)
+        network = SmallNet(count, len(record.class_names), settings.width, settings.dropout)
         gate = HardGate(list(range(count)))
         model = MaskedNetwork(torch.zeros(count), torch.ones(count), gate, network)
         model.load_state_dict(load(path.read_bytes()))

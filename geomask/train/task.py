@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ..chips.labels import load_labels
+from ..chips.labels import load_labels, name_classes
 from ..chips.split import Split, make_splits
 from ..chips.store import Chips, read_chips
 from ..errors import GridError
@@ -42,6 +42,7 @@ class Task:
     cost: Cost
     """Of each channel over the whole grid."""
     splits: tuple[Split, ...]
+    class_names: tuple[str, ...]
     receipt: Receipt
     """What reading the chips cost."""
 
@@ -57,7 +58,7 @@ class Task:
             budget="100%" if method == "dense" else budget,
             planned_nbytes=self.cost.total(trained.channels),
             dense_nbytes=self.cost.dense,
-            classes=int(self.chips.labels.max()) + 1,
+            class_names=list(self.class_names),
             gsd=self.grid.res_y,
             scores={
                 "validation": score(trained.model, self.chips, split.validation),
@@ -95,7 +96,8 @@ def prepare(
     dataset = StacDataset(items, selection, grid, load_labels(labels, grid, cuts), index)
     chips, receipt = read_chips(dataset, _cells(dataset, cell, guard), on_done)
     cost = Cost.of(compile_manifest(selection, items, index, grid))
-    return Task(selection, grid, chips, cost, make_splits(len(chips), folds), receipt)
+    names = name_classes(cuts, int(chips.labels.max()) + 1)
+    return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt)
 
 
 def _cells(dataset: StacDataset, cell: int, guard: int) -> list[GeoSlice]:

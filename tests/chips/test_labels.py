@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geomask.chips.labels import IGNORE, load_labels
+from geomask.chips.labels import IGNORE, load_labels, name_classes
 from geomask.errors import GridError, ItemError
 from geomask.grid import Grid
 
@@ -69,3 +69,8 @@ def test_a_missing_file_and_a_negative_class_are_errors(tmp_path: Path) -> None:
         load_labels(tmp_path / "nothing.tif", GRID)
     with pytest.raises(ItemError, match="class -3"):
         load_labels(write(tmp_path / "l.tif", [[-3, 2]]), GRID)
+
+
+def test_classes_are_named_by_their_cuts() -> None:
+    assert name_classes((30, 70, 85), 4) == ("under 30", "30 to 70", "70 to 85", "85 and over")
+    assert name_classes((), 2) == ("class 0", "class 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -201,6 +202,32 @@ def test_a_command_that_is_none() -> None:
     assert_one_line(run("lern", {}), USAGE, "lern")
 
 
+PROCESSES = {
+    "search": ("search gone.json", "gone.json"),
+    "train": ("train gone.json --labels gone.tif -o run", "gone.json"),
+    "plan": ("plan - --selection gone.json", "gone.json"),
+    "read": ("read gone.jsonl -o cube.tif", "gone.jsonl"),
+    "infer": ("infer gone - -o map", "standard input is no JSON: it is empty"),
+    "demo": ("demo --out words.txt", "words.txt"),
+    "report": ("report gone", "gone"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_process_says_it_on_stderr(command: str, tmp_path: Path) -> None:
+    """As a user runs it: here a third party's warning would show too."""
+    line, said = PROCESSES[command]
+    (tmp_path / "words.txt").write_text("in the way")
+    before = snapshot(tmp_path)
+    done = subprocess.run(
+        [SCRIPT, *shlex.split(line)], cwd=tmp_path, input="", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (USAGE if command == "demo" else FAILURE, "", 1)
+    assert done.stderr.startswith("Error: ")
+    assert said in done.stderr
+    assert snapshot(tmp_path) == before
+
+
 # --- one command each -------------------------------------------------------------------------------------------------
 
 SEARCH = [
@@ -287,7 +314,7 @@ TRAIN = [
     ("ITEMS --labels LABELS --fold 3", USAGE, "3 is none of the 3 splits"),
     ("ITEMS --labels LABELS --fold -1", USAGE, "-1 is none"),
     ("ITEMS --labels LABELS --folds 1", USAGE, "--folds"),
-    ("ITEMS --labels LABELS --folds 30", FAILURE, "30 folds"),
+    ("ITEMS --labels LABELS --cell 90", FAILURE, "too few for 3 folds"),
     ("ITEMS --labels LABELS --cell 101", FAILURE, "cells of 101 pixels"),
     ("ITEMS --labels LABELS --steps 0", USAGE, "--steps"),
     ("ITEMS --labels LABELS --seed x", USAGE, "--seed"),
@@ -354,6 +381,21 @@ def test_train(inputs: dict[str, Path], tmp_path: Path, line: str, code: int, sa
 @pytest.mark.parametrize(("line", "code", "said"), DEMO)
 def test_demo(inputs: dict[str, Path], tmp_path: Path, line: str, code: int, said: str) -> None:
     check(f"demo {line}", code, said, inputs, tmp_path)
+
+
+def test_demo_in_a_folder_of_other_things(tmp_path: Path) -> None:
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "labels.tif").write_text("somebody's own")
+    before = snapshot(tmp_path)
+    result = run("demo --out OUT", {"OUT": tmp_path})
+    assert_one_line(result, FAILURE, "catalog already holds labels.tif, not from this demo")
+    assert snapshot(tmp_path) == before
+
+
+def test_demo_without_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nrt", None)
+    assert_one_line(run("demo --out OUT/demo", {"OUT": tmp_path}), FAILURE, "pip install 'geomask[demo]'")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif("report" not in COMMANDS, reason="there is no report yet")

@@ -29,7 +29,7 @@ def run(items: list[pystac.Item]) -> Run:
     dense = Selection.dense(make_slots(items), [Band("B02", "B02", 10), Band("B03", "B03", 10)])
     network = SmallNet(2, classes=3, width=8, dropout=0.2)
     model = MaskedNetwork(torch.full((2,), 3e4), torch.full((2,), 1e4), HardGate([1, 0]), network).eval()
-    record = Record("learned", 0, 0, 3, "50%", 0, 0, 3, 10.0, {}, [])
+    record = Record("learned", 0, 0, 3, "50%", 0, 0, ["a", "b", "c"], 10.0, {}, [])
     return Run(record, dense.keep([1, 2]), model)
 
 

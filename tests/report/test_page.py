@@ -135,8 +135,9 @@ def test_the_figures_take_the_colours_of_the_page(page: str) -> None:
 def test_no_name_breaks_out(tmp_path: Path, name: str) -> None:
     bands = (Band(name, "B04", 10, name, 0.6), Band("B08", "B08", 10))
     slots = (Slot(runs.STARTS[0], runs.STARTS[1], name), Slot(runs.STARTS[1], runs.STARTS[2], "spring"))
-    runs.write_demo(tmp_path, folds=1, seeds=2, bands=bands, slots=slots, budget=name, versions={name: name})
-    page = render_page(tmp_path, summarise(tmp_path, case=name), [name])
+    record = {"budget": name, "versions": {name: name}, "class_names": [name] * runs.CLASSES}
+    runs.write_demo(tmp_path, folds=1, seeds=2, bands=bands, slots=slots, **record)
+    page = render_page(tmp_path, summarise(tmp_path, case=name))
     reader = Reader(page)
     assert set(reader.tags) <= TAGS
     assert not any(key.startswith("on") for key, _ in reader.attributes)

@@ -51,4 +51,4 @@ def task(chips: Chips, cost: Cost) -> Task:
     selection = Selection.dense(slots, [Band(name, name, 10) for name in ("B02", "B03", "B04", "B08")])
     receipt = Receipt(0, 0, 0, 0, 0, 0, 0.0)
     grid = Grid("EPSG:32633", 0, 0, 10, 10, 10, 120)
-    return Task(selection, grid, chips, cost, make_splits(len(chips)), receipt)
+    return Task(selection, grid, chips, cost, make_splits(len(chips)), ("no", "yes"), receipt)
