@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,7 @@ def run_demo(
         task = _prepare(items, catalog / "labels.tif", scale)
         say(f"{len(items)} items fill {len(task.selection.slots)} seasons x {len(task.selection.bands)} bands")
         runs = _train(task, scale, out / "runs")
+        say(_plateau_line(runs))
         _show_plans(items, task, runs, out / "manifests", say)
         _infer(items, task, runs, server, out, say)
     summary = summarise(out)
@@ -103,6 +105,17 @@ def _train(task: Task, scale: Scale, folder: Path) -> dict[Job, Run]:
     jobs = [Job(method, fold, seed) for fold in range(scale.folds) for seed in range(scale.seeds) for method in METHODS]
     with progress("train", "network", len(jobs)) as advance:
         return train_all(task, jobs, BUDGET, Settings(steps=scale.steps), folder, advance)
+
+
+def _plateau_line(runs: dict[Job, Run]) -> str:
+    """Whether the dense networks had finished learning: their validation scores by quarters of the steps."""
+    curves = [[value for _, value in run.record.curve] for job, run in runs.items() if job.method == "dense"]
+    quarter = len(curves[0]) // 4
+    last, before = (
+        fmean(value for curve in curves for value in curve[len(curve) - start : len(curve) - start + quarter])
+        for start in (quarter, 2 * quarter)
+    )
+    return f"dense networks on validation: {last:.1%} in the last quarter of the steps, {before:.1%} in the one before"
 
 
 def _show_plans(

@@ -140,11 +140,11 @@ class Manifest:
                     header = _parse_header(json.loads(line))
                 elif line.strip():
                     requests.append(ReadRequest.from_dict(json.loads(line)))
-            if header is None:
-                raise ManifestError("an empty file is no manifest")
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, GeomaskError) else f"{type(error).__name__} {error}"
             raise ManifestError(f"line {number}: {reason}") from error
+        if header is None:
+            raise ManifestError("an empty file is no manifest")
         manifest = cls(**header, requests=tuple(requests))
         manifest._check_references()
         return manifest
@@ -186,8 +186,9 @@ def _parse_header(document: Any) -> dict[str, Any]:
     grid = Grid(**document["grid"])
     if not isinstance(grid.crs, str) or type(grid.height) is not int or type(grid.width) is not int:
         raise ManifestError(f"a grid has a CRS as text, and whole numbers of rows and columns, not {document['grid']}")
+    for names in document["channels"]:
+        if not isinstance(names, list) or [type(name) for name in names] != [str, str]:
+            raise ManifestError(f"a channel is a slot and a band, not {names}")
     channels = tuple(map(tuple, document["channels"]))
-    if not all(len(names) == 2 and all(isinstance(name, str) for name in names) for names in channels):
-        raise ManifestError(f"channels are pairs of names, not {document['channels']}")
     chips = tuple(map(parse_window, document["chips"]))
     return {"grid": grid, "chips": chips, "channels": channels, "selection": str(document["selection"])}

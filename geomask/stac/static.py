@@ -84,9 +84,8 @@ def _sort_out(document: Json, place: str, items: list[Json], collections: list[J
     if kind == "Feature":
         items.append(_make_absolute(check_item(document), place))
     elif kind == "FeatureCollection" and isinstance(document.get("features"), list):
-        for feature in map(check_item, document["features"]):
-            own = next((link.get("href") for link in feature["links"] if link.get("rel") == "self"), None)
-            items.append(_make_absolute(feature, own if own and is_url(own) else place))
+        features = map(check_item, document["features"])
+        items += [_make_absolute(feature, _own_url(feature) or place) for feature in features]
     elif kind in ("Catalog", "Collection") and isinstance(document.get("links"), list):
         _make_absolute(document, place)
         if kind == "Collection":
@@ -97,9 +96,19 @@ def _sort_out(document: Json, place: str, items: list[Json], collections: list[J
     return []
 
 
+def _own_url(feature: Json) -> str | None:
+    """The URL that a feature calls its own, if it does: its hrefs are relative to that, wherever it was found."""
+    hrefs = (link.get("href") for link in feature["links"] if isinstance(link, dict) and link.get("rel") == "self")
+    own = next(hrefs, None)
+    return own if isinstance(own, str) and is_url(own) else None
+
+
 def _make_absolute(document: Json, place: str) -> Json:
     """Free a document's hrefs, of assets and of links, from where it was read."""
-    for part in (*document.get("assets", {}).values(), *document["links"]):
+    assets = document.get("assets", {})
+    if not isinstance(assets, dict):
+        raise ItemError(f"{place}: {document.get('id')} has assets without names")
+    for part in (*assets.values(), *document["links"]):
         if not isinstance(part, dict) or not isinstance(part.get("href"), str):
             raise ItemError(f"{place}: {document.get('id')} has an asset or a link without an href")
         part["href"] = make_absolute_href(part["href"], _base(place))

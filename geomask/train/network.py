@@ -24,15 +24,15 @@ class SmallNet(nn.Sequential):
         super().__init__(
             nn.Conv2d(channels, width, 1),
             nn.BatchNorm2d(width),
-            nn.GELU(),
+            nn.ReLU(),
             nn.Dropout2d(dropout),
             nn.Conv2d(width, width, 3, padding=1),
             nn.BatchNorm2d(width),
-            nn.GELU(),
+            nn.ReLU(),
             nn.Dropout2d(dropout),
             nn.Conv2d(width, width, 3, padding=1),
             nn.BatchNorm2d(width),
-            nn.GELU(),
+            nn.ReLU(),
             nn.Conv2d(width, classes, 1),
         )
 
