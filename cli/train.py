@@ -67,7 +67,8 @@ def train(  # a parameter an option
         raise click.BadParameter(
             f"{fold} is none of the {folds} splits; choose from 0 to {folds - 1}", param_hint="--fold"
         )
-    values, names = _numbers(cuts), _names(bands)
+    values = _numbers(cuts)
+    names = [name.strip() for name in bands.split(",") if name.strip()]
 
     from geomask.stac.profile import load_profile
 
@@ -104,10 +105,3 @@ def _numbers(text: str) -> list[float]:
     if values != sorted(set(values)) or not all(map(math.isfinite, values)):
         raise click.BadParameter(f"values must be finite and ascend, unlike {text!r}", param_hint="--cuts")
     return values
-
-
-def _names(text: str) -> list[str]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if len(set(names)) < len(names):
-        raise click.BadParameter(f"each band once, not {text!r}", param_hint="--bands")
-    return names

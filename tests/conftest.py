@@ -84,7 +84,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the real ``geomask demo`` leaves: a minute and a half of two cores, so only where it is the point."""
+    """What the real ``geomask demo`` leaves: some two minutes on two cores, so only where it is the point."""
     folder = tmp_path_factory.mktemp("the real demo") / "geomask demo"
     line = [SCRIPT, "demo", "--fast", "--out", folder, "--latency", "0ms", "--bandwidth", "10Gbit"]
     done = subprocess.run(line, capture_output=True, text=True, check=False)

@@ -143,9 +143,9 @@ def _paste(
 
 
 def _observed(pixels: np.ndarray, nodata: float | None) -> np.ndarray:
-    if pixels.dtype.kind == "f":
-        return np.isfinite(pixels) if nodata is None else np.isfinite(pixels) & (pixels != nodata)
-    return np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
+    with np.errstate(over="ignore"):  # of nodata values, and of pixels, that the type cannot hold
+        seen = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
+        return seen & np.isfinite(pixels.astype(np.float32))
 
 
 def _by_file(requests: Sequence[ReadRequest]) -> dict[str, list[ReadRequest]]:

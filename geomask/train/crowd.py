@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,11 +77,18 @@ _task: Task | None = None
 
 
 def _begin(task: Task) -> None:
-    """Set up a worker: Ctrl-C is the parent's to handle."""
+    """Set up a worker: Ctrl-C is the parent's to handle, and a worker whose parent was killed ends too."""
     global _task  # a worker's task comes once, not with every job
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _task = task
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _train(job: Job, budget: str, settings: Settings, folder: Path) -> None:

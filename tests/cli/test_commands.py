@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
+from geomask.demo.run import SEARCH
 from geomask.demo.server import Server
 from geomask.plan.manifest import Manifest
 from geomask.selection import Selection
@@ -203,6 +205,39 @@ def test_standard_output_may_be_named(manifest: Path, items: Path, run_folder: P
     done = ended(start(SCRIPT, "plan", items, "--selection", run_folder / "selection.json", "-o", "/dev/stdout"))
     assert (done.code, done.stdout) == (0, manifest.read_text())
     assert Path("/dev/stdout").is_symlink()
+
+
+# --- the demo ---------------------------------------------------------------------------------------------------------
+
+
+def test_single_commands_repeat_the_demo(demo_folder: Path, demo_output: str, tmp_path: Path) -> None:
+    """What the demo does in one go over a server, commands do one by one on its folder."""
+    clear = ["--datetime", SEARCH["datetime"], "--query", *SEARCH["query"]]
+    items, learned = tmp_path / "items.json", demo_folder / "runs" / "learned-f0-s0"
+    run("search", demo_folder / "catalog" / "catalog.json", *clear, "--save", items)
+    assert [item.id for item in load_items(items)] == [item.id for item in load_items(demo_folder / "items.json")]
+
+    run("plan", items, "--selection", learned / "selection.json", "-o", tmp_path / "learned.geomask.jsonl")
+    theirs = Manifest.load(demo_folder / "manifests" / "learned.geomask.jsonl")
+    assert Manifest.load(tmp_path / "learned.geomask.jsonl").summary() == theirs.summary()
+    assert theirs.summary() in demo_output
+
+    receipt = json.loads(run("infer", learned, items, "-o", tmp_path / "map"))
+    assert (
+        receipt["nbytes"]
+        == theirs.planned_nbytes
+        == json.loads((learned / "receipt.json").read_text())["server"]["bytes"]
+    )
+    assert pixels(tmp_path / "map" / "map.tif") == pixels(demo_folder / "maps" / "learned.tif")
+
+    shutil.copytree(demo_folder / "runs", tmp_path / "report" / "runs")
+    assert run("report", tmp_path / "report") in demo_output
+    assert demo_output.endswith(f"report: {demo_folder / 'report.html'}\n")
+
+
+def pixels(path: Path) -> bytes:
+    with rasterio.open(path) as dataset:
+        return bytes(dataset.read().tobytes())
 
 
 # --- again and in between ---------------------------------------------------------------------------------------------

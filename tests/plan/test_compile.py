@@ -1,0 +1,179 @@
+import random
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pystac
+import pytest
+from items import write_items
+
+from geomask.cog.index import HeaderIndex, index_headers
+from geomask.errors import GridError, ItemError, LayoutError
+from geomask.grid import Grid, Window
+from geomask.plan.compile import choose_grid, compile_manifest, find_sources, index_selection
+from geomask.selection import Channel, Selection
+from geomask.stac.profile import Band
+from geomask.stac.slots import make_slots
+
+BANDS = (Band("B02", "B02", 10), Band("B03", "B03", 10), Band("classes", "SCL", 20, dtype="uint8"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[pystac.Item]:
+    """Items of 5, 15 and 25 January and of 4 February."""
+    return write_items(tmp_path_factory.mktemp("items"), dates=4, bands=("B02", "B03"), width=88, scl=True)
+
+
+@pytest.fixture
+def items(written: list[pystac.Item]) -> list[pystac.Item]:
+    return [item.clone() for item in written]
+
+
+@pytest.fixture
+def dense(items: list[pystac.Item]) -> Selection:
+    return Selection.dense(make_slots(items), BANDS)
+
+
+@pytest.fixture
+def index(written: list[pystac.Item]) -> HeaderIndex:
+    return index_headers(asset.href for item in written for asset in item.assets.values())
+
+
+def test_every_channel_has_the_file_of_the_least_cloudy_item_of_its_slot(
+    items: list[pystac.Item], dense: Selection
+) -> None:
+    items[1].properties["eo:cloud_cover"] = 3
+    sources = find_sources(dense, items)
+    assert [(source.channel, source.item.id) for source in sources] == [
+        *((channel, "tiny_20200115") for channel in range(3)),
+        *((channel, "tiny_20200204") for channel in range(3, 6)),
+    ]
+    assert [Path(source.href).name for source in sources[:3]] == ["B02.tif", "B03.tif", "SCL.tif"]
+
+
+def test_only_the_headers_of_selected_files_are_read(items: list[pystac.Item], dense: Selection) -> None:
+    done: list[None] = []
+    index = index_selection(dense.keep([1, 5]), items, lambda: done.append(None))
+    assert sorted(index.layouts) == [items[0].assets["B03"].href, items[3].assets["SCL"].href]
+    assert len(done) == 2
+
+
+def test_a_request_says_what_is_read_from_where(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
+    grid = index[items[0].assets["B02"].href].grid
+    chips = (Window(0, 0, 32, 32), Window(40, 50, 32, 32))
+    selection = Selection(dense.slots, dense.bands, (Channel(0, 1, None), Channel(1, 2, 0)))
+    manifest = compile_manifest(selection, items, index, grid, chips)
+    assert (manifest.grid, manifest.chips, manifest.selection) == (grid, chips, selection.digest)
+    assert manifest.channels == (("2020-01", "B03"), ("2020-02", "classes"))
+    assert [(r.channel, r.chip, r.item, r.asset, r.level) for r in manifest.requests] == [
+        (0, 0, "tiny_20200105", "B03", None),
+        (0, 1, "tiny_20200105", "B03", None),
+        (1, 0, "tiny_20200204", "SCL", 0),
+        (1, 1, "tiny_20200204", "SCL", 0),
+    ]
+    first, second, _, coarse = manifest.requests
+    layout = index[first.href]
+    assert (first.window, second.window, coarse.window) == (*chips, Window(10, 12, 8, 9))
+    assert second.ranges == tuple(layout.level(None).ranges(1, chips[1]))
+    assert len(second.ranges) == 4
+    assert (first.header_nbytes, first.size, first.etag) == (len(layout.header), layout.size, layout.etag)
+    assert (first.dtype, coarse.dtype, first.slot, first.band) == ("uint16", "uint8", "2020-01", "B03")
+
+
+def test_without_chips_the_whole_grid_is_one(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
+    grid = choose_grid(dense, items, index)
+    manifest = compile_manifest(dense, items, index, grid)
+    assert manifest.chips == (Window(0, 0, 100, 88),)
+    assert {request.window for request in manifest.requests} == {Window(0, 0, 100, 88), Window(0, 0, 50, 44)}
+
+
+def test_the_grid_is_that_of_the_finest_selected_file(
+    items: list[pystac.Item], dense: Selection, index: HeaderIndex
+) -> None:
+    assert choose_grid(dense, items, index) == index[items[0].assets["B02"].href].grid
+    assert choose_grid(dense.keep([2]), items, index) == index[items[0].assets["SCL"].href].grid
+    with pytest.raises(ItemError, match="empty selection has no grid"):
+        choose_grid(dense.keep([]), items, index)
+
+
+def test_a_plan_does_not_depend_on_the_order_of_the_items(
+    items: list[pystac.Item], dense: Selection, index: HeaderIndex
+) -> None:
+    grid = choose_grid(dense, items, index)
+    plan = compile_manifest(dense, items, index, grid)
+    for seed in range(5):
+        random.Random(seed).shuffle(items)
+        assert choose_grid(dense, items, index) == grid
+        assert list(compile_manifest(dense, items, index, grid).lines()) == list(plan.lines())
+
+
+def test_a_slot_that_no_item_fills_and_a_band_that_its_item_lacks_are_channels_without_requests(
+    items: list[pystac.Item], dense: Selection, index: HeaderIndex
+) -> None:
+    del items[0].assets["B02"]
+    manifest = compile_manifest(dense, items, index, choose_grid(dense, items, index))
+    assert len(manifest.channels) == 6
+    assert sorted({request.channel for request in manifest.requests}) == [1, 2, 3, 4, 5]
+    manifest = compile_manifest(dense.keep([1, 4]), items[:1], index, choose_grid(dense.keep([1]), items, index))
+    assert manifest.channels == (("2020-01", "B03"), ("2020-02", "B03"))
+    assert [request.channel for request in manifest.requests] == [0]
+
+
+def test_a_band_that_no_item_has_is_refused(items: list[pystac.Item], dense: Selection) -> None:
+    for item in items:
+        del item.assets["B03"]
+    with pytest.raises(ItemError, match="no item has the asset B03 of band B03; item tiny_20200105 has B02, SCL"):
+        find_sources(dense, items)
+    assert len(find_sources(dense.keep([0, 2]), items)) == 2
+
+
+def test_a_selection_that_no_item_fills_is_refused(items: list[pystac.Item], dense: Selection) -> None:
+    for item in items:
+        item.datetime += timedelta(days=400)  # type: ignore[operator]
+    with pytest.raises(ItemError, match=r"no item fills any slot of the selection \(2020-01 to 2020-02\)"):
+        find_sources(dense, items)
+    assert find_sources(dense.keep([]), items) == []
+
+
+def test_a_chip_that_no_file_reaches_has_no_request(
+    items: list[pystac.Item], dense: Selection, index: HeaderIndex
+) -> None:
+    grid = choose_grid(dense, items, index)
+    chips = (Window(200, 0, 8, 8), Window(96, 84, 8, 8))
+    manifest = compile_manifest(dense.keep([0]), items, index, grid, chips)
+    assert [(request.chip, request.window) for request in manifest.requests] == [(1, Window(96, 84, 4, 4))]
+
+
+def test_a_file_off_the_grid_is_refused_by_name(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
+    grid = choose_grid(dense, items, index)
+    shifted = Grid(grid.crs, grid.left + 3, grid.top, 10, 10, 50, 50)
+    with pytest.raises(GridError, match=r"tiny_20200105.B02\.tif: the file's columns are shifted"):
+        compile_manifest(dense, items, index, shifted)
+
+
+def test_a_band_and_a_level_that_the_file_lacks_are_refused_by_name(
+    items: list[pystac.Item], dense: Selection, index: HeaderIndex
+) -> None:
+    grid = choose_grid(dense, items, index)
+    second = Selection.dense(dense.slots, (replace(BANDS[0], index=2),))
+    with pytest.raises(ItemError, match=r"B02\.tif has 1 bands, no band 2 for B02"):
+        compile_manifest(second, items, index, grid)
+    coarse = Selection(dense.slots, dense.bands, (Channel(0, 0, 2),))
+    with pytest.raises(LayoutError, match=r"B02\.tif has 2 overviews, no level 2"):
+        compile_manifest(coarse, items, index, grid)
+
+
+def test_a_file_that_is_not_indexed_is_refused(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
+    grid = choose_grid(dense, items, index)
+    with pytest.raises(ItemError, match=r"B02\.tif is not in the header index"):
+        compile_manifest(dense, items, HeaderIndex({}, {}, {}), grid)
+
+
+def test_the_file_knows_its_nodata_better_than_the_profile(tmp_path: Path) -> None:
+    for nodata, band_nodata, wanted in ((7, 9, 7), (None, 9, 9), (None, None, None)):
+        items = write_items(tmp_path / f"{nodata}{band_nodata}", dates=1, bands=("a",), nodata=nodata, overviews=False)
+        selection = Selection.dense(make_slots(items), (Band("a", "a", 10, nodata=band_nodata, scale=2, offset=3),))
+        index = index_selection(selection, items)
+        manifest = compile_manifest(selection, items, index, choose_grid(selection, items, index))
+        (request,) = manifest.requests
+        assert (request.nodata, request.scale, request.offset) == (wanted, 2, 3)
