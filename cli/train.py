@@ -70,8 +70,12 @@ def train(  # a parameter an option
     values = _numbers(cuts)
     names = [name.strip() for name in bands.split(",") if name.strip()]
 
+    from geomask.plan.cost import parse_budget
     from geomask.stac.profile import load_profile
+    from geomask.train.run import check_folder
 
+    parse_budget(budget)  # what can be wrong at once is said before anything is read
+    check_folder(out)
     chosen = load_profile(profile).select(names or None)
     found = load_items(items)
 
@@ -81,7 +85,9 @@ def train(  # a parameter an option
 
     with progress("read chips", "file") as advance:
         task = prepare(found, chosen, labels, values, slots, cell, guard, folds, advance)  # type: ignore[arg-type]
-    run = train_alone(task, Job(method, fold, seed), budget, Settings(steps=steps), out)  # type: ignore[arg-type]
+    with progress("train", "step") as advance:
+        job = Job(method, fold, seed)  # type: ignore[arg-type]
+        run = train_alone(task, job, budget, Settings(steps=steps), out, advance)
     record = run.record
     click.echo(
         json.dumps(

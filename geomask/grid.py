@@ -6,8 +6,9 @@ Rows come before columns, y before x, always. A :class:`Grid` is north-up.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .errors import GridError
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 #: Two grids line up when their pixel edges differ by less than this share of a pixel. Catalogs round coordinates to
 #: four decimals; a shift that changes which pixel is read is never smaller than half a pixel.
 ALIGNED = 1e-2
+
+#: ``EPSG:32633``, or the beginning of WKT 1 or 2: ``PROJCS[``, ``BOUNDCRS[``.
+CRS_TEXT = re.compile(r"[A-Za-z]+:\w+\Z|[A-Z_]+\s*\[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         """Refuse what has no area or is no number."""
+        if not (isinstance(self.crs, str) and CRS_TEXT.match(self.crs)):
+            # Anything else may be an address that GDAL would go and fetch, or a file that it would open.
+            raise GridError(f"a grid has a CRS as text, a code such as EPSG:32633 or WKT, not {str(self.crs)[:60]!r}")
         numbers = (self.left, self.top, self.res_y, self.res_x)
         if not all(map(math.isfinite, numbers)) or self.res_y <= 0 or self.res_x <= 0:
             raise GridError(f"a grid needs finite edges and positive pixel sizes, not {numbers}")
@@ -212,6 +219,12 @@ def _finite(bounds: tuple[float, float, float, float]) -> tuple[float, float, fl
     if not all(map(math.isfinite, bounds)):
         raise GridError(f"bounds are four finite numbers, not {bounds}")
     return bounds
+
+
+def crs_text(crs: Any) -> str:
+    """A rasterio CRS as an authority's code where it has one, else as WKT."""
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else str(crs.to_wkt())
 
 
 def _multiple(source: Grid, target: Grid) -> int:

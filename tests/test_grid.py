@@ -66,7 +66,7 @@ def test_a_placement_reads_no_pixel_that_it_does_not_show(window: Window, source
     ("source", "message"),
     [
         (Grid("EPSG:32634", 500_000, 5_000_000, 10, 10, 9, 9), "EPSG:32634"),
-        (Grid("nonsense", 500_000, 5_000_000, 10, 10, 9, 9), "no CRS"),
+        (Grid("EPSG:0", 500_000, 5_000_000, 10, 10, 9, 9), "no CRS"),
         (Grid(UTM, 500_005, 5_000_000, 10, 10, 9, 9), "columns are shifted by 0.500"),
         (Grid(UTM, 500_000, 5_000_002, 10, 10, 9, 9), "rows are shifted by 0.200"),
         (Grid(UTM, 500_000, 5_000_000, 5, 5, 9, 9), "whole multiple"),
@@ -195,3 +195,9 @@ def test_bounds_without_area_make_no_grid(bounds: tuple[float, float, float, flo
 def test_bounds_of_less_than_half_a_pixel_are_no_window(bounds: tuple[float, float, float, float]) -> None:
     with pytest.raises(GridError):
         GRID.window_of(bounds)
+
+
+@pytest.mark.parametrize("crs", ["https://example.com/crs", "/vsicurl/x", "crs.wkt", "", "+proj=utm +zone=33"])
+def test_a_crs_that_gdal_would_go_and_read_is_refused(crs: str) -> None:
+    with pytest.raises(GridError, match="CRS as text"):
+        Grid(crs, 0, 0, 10, 10, 5, 5)

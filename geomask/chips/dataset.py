@@ -12,7 +12,7 @@ import torch
 from torchgeo.datasets import GeoDataset
 
 from ..cog.index import HeaderIndex
-from ..errors import GridError
+from ..errors import GridError, SelectionError
 from ..plan.compile import compile_manifest, index_selection
 from ..read.reader import read_manifest
 from .labels import IGNORE
@@ -88,13 +88,17 @@ class StacDataset(GeoDataset):
             raise GridError(f"{window} does not meet the grid of {self.grid.height} x {self.grid.width} pixels")
         return window
 
-    def labels_of(self, window: Window) -> np.ndarray | None:
-        """The labels of a window, int64 (rows, columns), -1 outside the grid; None where the dataset has none."""
-        placement = self.grid.place(window, self.grid)
-        if self.labels is None or placement is None:
-            return None
-        source = placement.source
+    def labels_of(self, window: Window) -> np.ndarray:
+        """The labels of a window, int64 (rows, columns), -1 outside the grid.
+
+        Raises SelectionError where the dataset has none.
+        """
+        if self.labels is None:
+            raise SelectionError("chips to learn from need labels; give the dataset some")
         labels = np.full((window.height, window.width), IGNORE, np.int64)
+        if (placement := self.grid.place(window, self.grid)) is None:
+            return labels
+        source = placement.source
         placement.paste(self.labels[source.row_off : source.row_stop, source.col_off : source.col_stop], labels)
         return labels
 
@@ -123,8 +127,8 @@ class StacDataset(GeoDataset):
             "chip": torch.tensor([window.row_off * self.grid.width + window.col_off]),
             "bounds": torch.tensor(self.grid.bounds_of(window), dtype=torch.float64),
         }
-        if (labels := self.labels_of(window)) is not None:
-            sample["mask"] = torch.from_numpy(labels)
+        if self.labels is not None:
+            sample["mask"] = torch.from_numpy(self.labels_of(window))
         return sample
 
     def _in_interval(self, t: slice) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GridError, ItemError
-from ..grid import Grid
+from ..grid import Grid, crs_text
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +31,7 @@ def load_labels(path: str | os.PathLike[str], grid: Grid, cuts: Sequence[float] 
     try:
         with rasterio.open(path) as dataset:
             values, nodata = dataset.read(1), dataset.nodata
-            source = Grid.from_transform(dataset.crs.to_wkt(), tuple(dataset.transform), *dataset.shape)
+            source = Grid.from_transform(crs_text(dataset.crs), tuple(dataset.transform), *dataset.shape)
     except (RasterioError, AttributeError) as error:  # AttributeError: no CRS
         raise ItemError(f"cannot read labels from {path}: {error}") from error
     try:

@@ -29,7 +29,7 @@ def make_splits(cells: int, folds: int = 3, validation: float = 0.2, seed: int =
     SelectionError where that leaves none to train on.
     """
     held = max(1, round(validation * cells))
-    if folds < 2 or cells - -(-cells // folds) - held < 1:
+    if not 2 <= folds <= cells or cells - -(-cells // folds) - held < 1:
         raise SelectionError(
             f"{cells} cells are too few for {folds} folds with {held} validation cells; use more cells"
         )

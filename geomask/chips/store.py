@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import GridError, SelectionError
 from ..read.reader import Receipt, read_manifest
+from .labels import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,8 @@ class Chips:
     """int64 (chips, rows, columns); -1 where there is none."""
     windows: tuple[Window, ...]
     """Where each chip lies on the grid."""
+    classes: int
+    """Classes that a label can have, also those that no chip shows."""
 
     def __len__(self) -> int:
         return len(self.image)
@@ -39,25 +42,29 @@ class Chips:
         """Some of the chips, by position."""
         at = np.asarray(chips, np.int64)
         windows = tuple(self.windows[chip] for chip in chips)
-        return Chips(self.image[at], self.valid[at], self.labels[at], windows)
+        return Chips(self.image[at], self.valid[at], self.labels[at], windows, self.classes)
 
 
 def read_chips(
-    dataset: StacDataset, sampler: Iterable[GeoSlice], on_done: Callable[[], object] | None = None
+    dataset: StacDataset,
+    sampler: Iterable[GeoSlice],
+    classes: int | None = None,
+    on_done: Callable[[], object] | None = None,
 ) -> tuple[Chips, Receipt]:
     """Every chip that `sampler` draws, as one manifest: a GeoTIFF tile that chips share is fetched once.
 
-    Chips are sorted by row, then column, so that positions do not depend on the sampler's order. Raises GridError
-    where the sampler draws none, SelectionError where the dataset has no labels.
+    Chips are sorted by row, then column, so that positions do not depend on the sampler's order. `classes` is how many
+    a label can have, by default as many as the chips show. Raises GridError where the sampler draws no chip,
+    SelectionError where the dataset has no labels, or its chips show a single class.
     """
-    if dataset.labels is None:
-        raise SelectionError("chips to learn from need labels; give the dataset some")
     windows = sorted({dataset.window_of(index) for index in sampler}, key=lambda w: (w.row_off, w.col_off))
     if not windows:
         # torchgeo's RandomPatchSampler gives nothing, silently, where a patch is as large as the grid.
         raise GridError(
             f"the sampler draws no chip from {dataset.grid.height} x {dataset.grid.width} pixels; shrink it"
         )
+    labels = np.stack([dataset.labels_of(window) for window in windows])
+    if len(shown := set(np.unique(labels).tolist()) - {IGNORE}) < 2:
+        raise SelectionError(f"the labels of all chips show {len(shown)} class; to learn takes two: cut elsewhere")
     cube, receipt = read_manifest(dataset.plan(windows), dataset.headers, on_done)
-    labels = [labels for window in windows if (labels := dataset.labels_of(window)) is not None]
-    return Chips(cube.image, cube.valid, np.stack(labels), tuple(windows)), receipt
+    return Chips(cube.image, cube.valid, labels, tuple(windows), classes or int(labels.max()) + 1), receipt

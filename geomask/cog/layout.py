@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import GridError, LayoutError
-from ..grid import Grid, Window
+from ..grid import Grid, Window, crs_text
 from .partial import PartialFile, TruncatedHeaderError
 
 if TYPE_CHECKING:
@@ -212,9 +212,7 @@ def _meaning(href: str, header: bytes) -> dict[str, Any]:
                 raise LayoutError(f"{href} names no CRS; assign one with `rio edit-info --crs`")
             if dataset.dtypes[0].startswith("complex"):
                 raise LayoutError(f"{href} has complex pixels, which is not supported; write their parts as bands")
-            code = crs.to_epsg()
-            text = f"EPSG:{code}" if code else crs.to_wkt()
-            grid = Grid.from_transform(text, tuple(dataset.transform), dataset.height, dataset.width)
+            grid = Grid.from_transform(crs_text(crs), tuple(dataset.transform), dataset.height, dataset.width)
             return {"grid": grid, "count": dataset.count, "dtype": dataset.dtypes[0], "nodata": dataset.nodata}
     except RasterioError as error:
         raise LayoutError(f"{href} is no GeoTIFF that GDAL opens: {error}") from error

@@ -75,7 +75,8 @@ def run_demo(
         publish(catalog, progress=advance)
     with Server(catalog, latency=latency, bandwidth=bandwidth) as server:
         items = search(server.href("catalog.json"), **SEARCH)
-        save_items(items, out / "items.json")
+        # Saved by the paths of the files: the server's address ends with the demo.
+        save_items(search(str(catalog / "catalog.json"), **SEARCH), out / "items.json")
         task = _prepare(items, catalog / "labels.tif", scale)
         say(f"{len(items)} items fill {len(task.selection.slots)} seasons x {len(task.selection.bands)} bands")
         runs = _train(task, scale, out / "runs")

@@ -70,12 +70,10 @@ class Cost:
     def budget(self, text: str) -> int:
         """Bytes of a budget such as ``10%`` (of the dense plan) or ``250000`` (bytes).
 
-        Raises SelectionError where it is neither, not positive, or below the cheapest channel.
+        Raises SelectionError where it is neither, below the cheapest channel, or above all channels.
         """
-        try:
-            nbytes = float(text[:-1]) / 100 * self.dense if text.endswith("%") else float(text)
-        except ValueError:
-            raise SelectionError(f"a budget is a percentage such as 10% or a number of bytes, not {text!r}") from None
+        number, share = parse_budget(text)
+        nbytes = number / 100 * self.dense if share else number
         cheapest = int(self.alone[self.alone > 0].min(initial=self.dense))
         if not cheapest <= nbytes <= self.dense:
             raise SelectionError(
@@ -83,6 +81,14 @@ class Cost:
                 f"to {self.dense:,} (all {len(self.alone)} channels)"
             )
         return int(nbytes)
+
+
+def parse_budget(text: str) -> tuple[float, bool]:
+    """The number of a budget, and whether it is a percentage. Raises SelectionError where it is neither."""
+    try:
+        return float(text.removesuffix("%")), text.endswith("%")
+    except ValueError:
+        raise SelectionError(f"a budget is a percentage such as 10% or a number of bytes, not {text!r}") from None
 
 
 def _bytes(tiles: Iterable[ByteRange], header_nbytes: int) -> int:

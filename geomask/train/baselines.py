@@ -13,6 +13,8 @@ from ..masks.fixed import random_channels, uniform_channels
 from .step import Settings, Trained, Training
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..chips.split import Split
     from ..chips.store import Chips
     from ..plan.cost import Cost
@@ -25,14 +27,21 @@ TRIES = 4
 
 
 def train_method(
-    method: Method, chips: Chips, split: Split, cost: Cost, budget: int, settings: Settings, seed: int
+    method: Method,
+    chips: Chips,
+    split: Split,
+    cost: Cost,
+    budget: int,
+    settings: Settings,
+    seed: int,
+    on_step: Callable[[], object] | None = None,
 ) -> Trained:
-    """Train by a method: all channels, or as many as `budget` bytes allow.
+    """Train by a method: all channels, or as many as `budget` bytes allow; `on_step` is called at each step.
 
     Raises SelectionError for a method that is unknown or a budget below every channel's cost.
     """
     if method == "learned":
-        return train_within(chips, split, cost, budget, settings, seed)
+        return train_within(chips, split, cost, budget, settings, seed, on_step)
     if method == "dense":
         channels = list(range(len(cost.alone)))
     elif method == "uniform":
@@ -41,10 +50,18 @@ def train_method(
         channels = random_channels(cost, budget, seed)
     else:
         raise SelectionError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
-    return Training(chips, split, channels, settings, seed).finish()
+    return Training(chips, split, channels, settings, seed, on_step).finish()
 
 
-def train_within(chips: Chips, split: Split, cost: Cost, budget: int, settings: Settings, seed: int) -> Trained:
+def train_within(
+    chips: Chips,
+    split: Split,
+    cost: Cost,
+    budget: int,
+    settings: Settings,
+    seed: int,
+    on_step: Callable[[], object] | None = None,
+) -> Trained:
     """Train a selector of the most heads whose frozen channels stay within `budget` bytes.
 
     Which channels a number of heads ends with, and so what they cost, is known only once they are frozen. So the number
@@ -60,7 +77,7 @@ def train_within(chips: Chips, split: Split, cost: Cost, budget: int, settings: 
         if high - low <= 1 or (best and attempt >= TRIES):
             break
         number = min(high - 1, max(low + 1, int(heads))) if attempt < TRIES else high - 1
-        training = Training(chips, split, number, settings, seed)
+        training = Training(chips, split, number, settings, seed, on_step)
         spent = cost.total(training.freeze())
         if spent <= budget:
             low, best = number, training

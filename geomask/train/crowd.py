@@ -63,12 +63,19 @@ def train_all(
     return {job: load_run(folder / job.name) for job in jobs}
 
 
-def train_alone(task: Task, job: Job, budget: str, settings: Settings, folder: Path) -> Run:
+def train_alone(
+    task: Task,
+    job: Job,
+    budget: str,
+    settings: Settings,
+    folder: Path,
+    on_step: Callable[[], object] | None = None,
+) -> Run:
     """Train one job in this process, with one thread as `train_all` does, so that both give the same network."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return task.train(job.method, job.fold, job.seed, budget, settings, folder)
+        return task.train(job.method, job.fold, job.seed, budget, settings, folder, on_step)
     finally:
         torch.set_num_threads(threads)
 

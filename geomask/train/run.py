@@ -75,11 +75,7 @@ def save_run(folder: str | Path, trained: Trained, selection: Selection, record:
     from ..atomic import atomic_path
     from .network import fold
 
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; name a folder for the run")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "run.json").is_file():
-        raise RunError(f"{folder} holds something else than a run; name another folder")
+    folder = check_folder(folder)
     channels, model = fold(trained.model)
     kept = selection.keep(channels)
     # run.json is written last: a folder that has one is whole.
@@ -90,6 +86,19 @@ def save_run(folder: str | Path, trained: Trained, selection: Selection, record:
     document = {"geomask": "run", "version": VERSION, **asdict(record)}
     write_text(folder / "run.json", json.dumps(document, indent=1) + "\n")
     return Run(record, kept, model)
+
+
+def check_folder(folder: str | Path) -> Path:
+    """The folder, if a run can be written to it: it is not there, empty, or holds a run.
+
+    Raises RunError where it holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; name a folder for the run")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "run.json").is_file():
+        raise RunError(f"{folder} holds something else than a run; name another folder")
+    return folder
 
 
 def load_record(folder: str | Path) -> Record:
@@ -130,7 +139,7 @@ def load_run(folder: str | Path) -> Run:
         model = MaskedNetwork(torch.zeros(count), torch.ones(count), gate, network)
         model.load_state_dict(load(path.read_bytes()))
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        raise RunError(f"{path} does not fit {folder}/run.json: {str(error).splitlines()[0]}") from error
+        raise RunError(f"{path} does not fit {folder}/run.json: {' '.join(str(error).split())}") from error
     if not set(gate.channels.tolist()) <= set(range(count)):
         raise RunError(f"{path} names channels beyond the {count} of its selection")
     return Run(record, selection, model.eval())

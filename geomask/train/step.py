@@ -16,7 +16,7 @@ from .network import MaskedNetwork, SmallNet, channel_statistics, fold
 from .schedule import learning_rate, temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..chips.split import Split
     from ..chips.store import Chips
@@ -72,14 +72,23 @@ class Training:
     number of torch's threads alone, not on what else is trained in between.
     """
 
-    def __init__(self, chips: Chips, split: Split, gate: Sequence[int] | int, settings: Settings, seed: int) -> None:
-        """`gate` is a hard gate's channels, or the number of heads of a selector."""
+    def __init__(
+        self,
+        chips: Chips,
+        split: Split,
+        gate: Sequence[int] | int,
+        settings: Settings,
+        seed: int,
+        on_step: Callable[[], object] | None = None,
+    ) -> None:
+        """`gate` is a hard gate's channels, or the number of heads of a selector; `on_step` is called at each step."""
+        self._on_step = on_step
         self._chips, self._split, self._settings, self._seed = chips, split, settings, seed
         self._step = 0
         self._generator = torch.Generator().manual_seed(seed)
         part = chips.take(split.train)
         with self._leg():
-            self.model = _model(part, int(chips.labels.max()) + 1, gate, settings, self._generator)
+            self.model = _model(part, gate, settings, self._generator)
         self._optimizer = _optimizer(self.model, settings)
         self._pixels = self.model.standardise(torch.from_numpy(part.image), torch.from_numpy(part.valid))
         self._labels = torch.from_numpy(part.labels)
@@ -105,6 +114,8 @@ class Training:
             while self._step < until:
                 self._update()
                 self._step += 1
+                if self._on_step:
+                    self._on_step()
                 if isinstance(self.model.gate, HardGate) and self._step % self._settings.check_every == 0:
                     self._curve.append((self._step, score(self.model, self._chips, self._split.validation)))
 
@@ -130,13 +141,11 @@ class Training:
         self._optimizer.step()
 
 
-def _model(
-    chips: Chips, classes: int, gate: Sequence[int] | int, settings: Settings, generator: torch.Generator
-) -> MaskedNetwork:
+def _model(chips: Chips, gate: Sequence[int] | int, settings: Settings, generator: torch.Generator) -> MaskedNetwork:
     mean, deviation = channel_statistics(chips.image, chips.valid)
     heads = gate if isinstance(gate, int) else len(gate)
     front = ConcreteSelector(len(mean), gate, generator) if isinstance(gate, int) else HardGate(list(gate))
-    network = SmallNet(heads, classes, settings.width, settings.dropout)
+    network = SmallNet(heads, chips.classes, settings.width, settings.dropout)
     # Channels last: a fifth less time a step on CPU.
     return MaskedNetwork(mean, deviation, front, network.to(memory_format=torch.channels_last))
 

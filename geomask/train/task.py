@@ -46,10 +46,19 @@ class Task:
     receipt: Receipt
     """What reading the chips cost."""
 
-    def train(self, method: Method, fold: int, seed: int, budget: str, settings: Settings, folder: Path) -> Run:
+    def train(
+        self,
+        method: Method,
+        fold: int,
+        seed: int,
+        budget: str,
+        settings: Settings,
+        folder: Path,
+        on_step: Callable[[], object] | None = None,
+    ) -> Run:
         """Train by a method on one split and write the run. Raises what `train_method` and `save_run` raise."""
         split, nbytes = self.splits[fold], self.cost.budget(budget)
-        trained = train_method(method, self.chips, split, self.cost, nbytes, settings, seed)
+        trained = train_method(method, self.chips, split, self.cost, nbytes, settings, seed, on_step)
         record = Record(
             method=method,
             seed=seed,
@@ -94,9 +103,9 @@ def prepare(
     index = index_selection(selection, items, on_done)
     grid = choose_grid(selection, items, index)
     dataset = StacDataset(items, selection, grid, load_labels(labels, grid, cuts), index)
-    chips, receipt = read_chips(dataset, _cells(dataset, cell, guard), on_done)
+    chips, receipt = read_chips(dataset, _cells(dataset, cell, guard), len(cuts) + 1 if len(cuts) else None, on_done)
     cost = Cost.of(compile_manifest(selection, items, index, grid))
-    names = name_classes(cuts, int(chips.labels.max()) + 1)
+    names = name_classes(cuts, chips.classes)
     return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt)
 
 

@@ -141,7 +141,13 @@ def test_a_sampler_that_draws_nothing_and_missing_labels_are_errors(dataset: Sta
     with pytest.raises(GridError, match="draws no chip"):
         read_chips(dataset, [])
     with pytest.raises(SelectionError, match="need labels"):
-        read_chips(StacDataset(dataset.items, dataset.selection, dataset.grid), [])
+        read_chips(StacDataset(dataset.items, dataset.selection, dataset.grid), [dataset.bounds])
+
+
+def test_labels_of_one_class_are_an_error(dataset: StacDataset) -> None:
+    flat = np.where(dataset.labels < 0, -1, 3)
+    with pytest.raises(SelectionError, match="show 1 class"):
+        read_chips(StacDataset(dataset.items, dataset.selection, dataset.grid, flat), [dataset.bounds])
 
 
 def test_the_interval_does_not_depend_on_the_time_zone(dataset: StacDataset) -> None:

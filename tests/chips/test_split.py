@@ -21,7 +21,7 @@ def test_the_same_seed_gives_the_same_splits() -> None:
     assert make_splits(25, seed=1) == make_splits(25, seed=1) != make_splits(25, seed=2)
 
 
-@pytest.mark.parametrize(("cells", "folds"), [(2, 2), (25, 1), (1, 2)])
+@pytest.mark.parametrize(("cells", "folds"), [(2, 2), (25, 1), (1, 2), (25, 30)])
 def test_too_few_cells_are_an_error(cells: int, folds: int) -> None:
     with pytest.raises(SelectionError, match=f"{cells} cells are too few"):
         make_splits(cells, folds)

@@ -30,7 +30,7 @@ def chips() -> Chips:
     image = rng.normal(0, 1, (12, 12, 8, 8)).astype("float32")
     labels = (image[:, TELLING[0]] + image[:, TELLING[1]] > 0).astype("int64")
     windows = tuple(Window(0, 10 * number, 8, 8) for number in range(12))
-    return Chips(100 + 10 * image, np.ones(image.shape, bool), labels, windows)
+    return Chips(100 + 10 * image, np.ones(image.shape, bool), labels, windows, 2)
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_pixels_without_a_label_count_neither_in_loss_nor_in_score(chips: Chips)
 
 
 def test_oblong_chips_train(chips: Chips) -> None:
-    oblong = Chips(chips.image[..., :5], chips.valid[..., :5], chips.labels[..., :5], chips.windows)
+    oblong = Chips(chips.image[..., :5], chips.valid[..., :5], chips.labels[..., :5], chips.windows, 2)
     trained = train(oblong, [4, 9], QUICK, 0)
     assert np.isfinite(score(trained.model, oblong, SPLIT.test))
 
