@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
@@ -38,6 +38,7 @@ def nearest(target: Grid, window: Window, source: Grid, pixels: np.ndarray) -> n
 
 
 @given(windows, sources())
+@settings(deadline=None)
 def test_every_pixel_of_a_window_shows_the_source_pixel_under_its_centre(window: Window, source: Grid) -> None:
     pixels = np.arange(source.height * source.width).reshape(source.height, source.width)
     wanted = nearest(GRID, window, source, pixels)
@@ -52,6 +53,7 @@ def test_every_pixel_of_a_window_shows_the_source_pixel_under_its_centre(window:
 
 
 @given(windows, sources())
+@settings(deadline=None)
 def test_a_placement_reads_no_pixel_that_it_does_not_show(window: Window, source: Grid) -> None:
     placement = GRID.place(window, source)
     if placement is not None:
@@ -151,6 +153,7 @@ def test_a_raster_that_is_not_north_up_is_refused(transform: tuple[float, ...]) 
 
 
 @given(windows)
+@settings(deadline=None)
 def test_windows_transform_as_rasterio_says(window: Window) -> None:
     crop = GRID.crop(window)
     place = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
@@ -161,12 +164,14 @@ def test_windows_transform_as_rasterio_says(window: Window) -> None:
 
 
 @given(windows, st.floats(-4.9, 4.9), st.floats(-4.9, 4.9))
+@settings(deadline=None)
 def test_bounds_lead_back_to_the_window_with_the_nearest_edges(window: Window, dx: float, dy: float) -> None:
     left, bottom, right, top = GRID.bounds_of(window)
     assert GRID.window_of((left + dx, bottom + dy, right + dx, top + dy)) == window
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.integers(1, 500), st.integers(1, 500), st.floats(0.02, 1))
+@settings(deadline=None)
 def test_a_grid_of_bounds_covers_them_and_is_the_smallest(
     left: float, top: float, rows: int, columns: int, share: float
 ) -> None:

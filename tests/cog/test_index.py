@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from cogs import write_cog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomask import fetch
@@ -65,6 +65,7 @@ def test_a_header_is_read_in_growing_steps_and_no_byte_of_it_twice(
 
 
 @given(st.integers(1, 1 << 26))
+@settings(deadline=None)
 def test_the_requests_of_a_header_are_those_of_doubling_from_the_first_read(nbytes: int) -> None:
     requests, have = 1, FIRST_READ
     while have < nbytes:

@@ -116,6 +116,7 @@ def test_a_file_cut_short_is_refused_whatever_is_left_of_it(file: Path) -> None:
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_the_ranges_of_a_window_are_those_of_the_tiles_it_touches(data: st.DataObject) -> None:
     height, width, count = 70, 50, 3
     offsets = np.arange(2 * 5 * 4).reshape(2, 5, 4) * 100
@@ -186,7 +187,7 @@ def test_what_is_no_tiff_is_refused(data: bytes) -> None:
 
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0"]), st.integers(0, 10**12))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_random_bytes_are_never_anything_but_a_layout_error(tail: bytes, magic: bytes, more: int) -> None:
     data = magic + tail
     with pytest.raises(LayoutError):
@@ -203,7 +204,7 @@ def headers(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rasterio logs broken names
 @given(st.data())
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_header_with_wrong_bytes_is_parsed_or_a_layout_error(headers: list[bytes], data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from(headers)))
     for _ in range(data.draw(st.integers(1, 3))):

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomask.cog.layout import ByteRange
@@ -70,6 +70,7 @@ def count(requests: Sequence[ReadRequest]) -> tuple[int, int, int]:
 
 
 @given(plans(), st.data())
+@settings(deadline=None)
 def test_the_cost_of_channels_is_the_bytes_of_their_plan_and_of_a_count_by_hand(
     whole: Manifest, data: st.DataObject
 ) -> None:
@@ -85,6 +86,7 @@ def test_the_cost_of_channels_is_the_bytes_of_their_plan_and_of_a_count_by_hand(
 
 
 @given(plans(), st.data())
+@settings(deadline=None)
 def test_a_free_rider_is_a_channel_left_out_whose_file_is_read_and_that_adds_no_byte(
     whole: Manifest, data: st.DataObject
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomask.cog.layout import ByteRange
@@ -63,6 +63,7 @@ pieces = st.lists(st.builds(ByteRange, st.integers(0, 400), st.integers(1, 60)),
 
 
 @given(pieces, st.integers(0, 300))
+@settings(deadline=None)
 def test_joined_runs_cover_every_wanted_byte_and_only_gaps_besides(ranges: list[ByteRange], skip: int) -> None:
     runs = join_ranges(ranges, skip)
     wanted = {byte for piece in ranges for byte in range(piece.offset, piece.stop) if byte >= skip}
