@@ -73,6 +73,7 @@ def test_a_placement_reads_no_pixel_that_it_does_not_show(window: Window, source
         (Grid(UTM, 500_000, 5_000_002, 10, 10, 9, 9), "rows are shifted by 0.200"),
         (Grid(UTM, 500_000, 5_000_000, 5, 5, 9, 9), "whole multiple"),
         (Grid(UTM, 500_000, 5_000_000, 15, 15, 9, 9), "whole multiple"),
+        (Grid(UTM, 500_000, 5_000_000, 20.002, 20.002, 100, 9), "whole multiple"),
         (Grid(UTM, 500_000, 5_000_000, 20, 10, 9, 9), "whole multiple"),
         (Grid(UTM, 500_000, 5_000_000, 10, 20, 9, 9), "whole multiple"),
     ],
