@@ -25,8 +25,7 @@ def plan(items: str, selection: Path, out: Path | None, bbox: tuple[float, float
 
     ITEMS is an item collection (a file, or - for stdin). Only headers are read. Totals go to stderr.
     """
-    from geomask.plan.compile import choose_grid, compile_manifest, index_selection
-    from geomask.plan.cost import Cost
+    from geomask.plan.compile import choose_grid, compile_manifest, free_channels, index_selection
     from geomask.selection import Selection
 
     chosen, found = Selection.load(selection), load_items(items)
@@ -42,9 +41,8 @@ def plan(items: str, selection: Path, out: Path | None, bbox: tuple[float, float
         for line in manifest.lines():
             click.echo(line)
     click.echo(manifest.summary(), err=True)
-    for group in Cost.of(manifest).shared:
-        names = ", ".join("/".join(manifest.channels[channel]) for channel in group)
-        click.echo(f"Note: {names} lie in one file and share its bytes.", err=True)
+    if free := free_channels(chosen, found, index, grid):
+        click.echo(f"Note: {', '.join(free)} would cost nothing more: they come with other bands.", err=True)
 
 
 def _part(grid: Grid, bbox: tuple[float, float, float, float]) -> Grid:

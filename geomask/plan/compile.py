@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from ..cog.index import HeaderIndex, index_headers
 from ..errors import GridError, ItemError
 from ..grid import Grid, Window
+from ..selection import Channel, Selection
 from ..stac.slots import fill_slots
 from ..stac.source import band_href, check_bands
+from .cost import Cost
 from .manifest import Manifest
 from .request import ReadRequest
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pystac import Item
-
-    from ..selection import Channel, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +121,27 @@ def _requests(
             scale=band.scale,
             offset=band.offset,
         )
+
+
+def free_channels(selection: Selection, items: Sequence[Item], index: HeaderIndex, grid: Grid) -> list[str]:
+    """``slot/band`` of channels that were left out and would not cost a byte: their pixels are read for another band.
+
+    In a pixel-interleaved file every GeoTIFF tile holds all bands.
+    """
+    files = {(channel.slot, selection.bands[channel.band].asset) for channel in selection.channels}
+    beside = Selection(selection.slots, selection.bands, _in_files(selection, files))
+    kept = [number for number, channel in enumerate(beside.channels) if channel in selection.channels]
+    cost = Cost.of(compile_manifest(beside, items, index, grid))
+    return [beside.names[number] for number in cost.free_riders(kept)]
+
+
+def _in_files(selection: Selection, files: set[tuple[int, str]]) -> tuple[Channel, ...]:
+    """The selection's channels, and at full resolution all others that lie in these (slot, asset)."""
+    taken = {(channel.slot, channel.band) for channel in selection.channels}
+    others = (
+        Channel(slot, band)
+        for slot in range(len(selection.slots))
+        for band in range(len(selection.bands))
+        if (slot, band) not in taken and (slot, selection.bands[band].asset) in files
+    )
+    return (*selection.channels, *others)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pystac
 import pytest
-from items import write_items
+from cogs import write_cog
+from items import START, write_items
 
 from geomask.cog.index import HeaderIndex, index_headers
 from geomask.errors import GridError, ItemError, LayoutError
 from geomask.grid import Grid, Window
-from geomask.plan.compile import choose_grid, compile_manifest, find_sources, index_selection
+from geomask.plan.compile import choose_grid, compile_manifest, find_sources, free_channels, index_selection
 from geomask.selection import Channel, Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import make_slots
@@ -177,3 +178,21 @@ def test_the_file_knows_its_nodata_better_than_the_profile(tmp_path: Path) -> No
         manifest = compile_manifest(selection, items, index, choose_grid(selection, items, index))
         (request,) = manifest.requests
         assert (request.nodata, request.scale, request.offset) == (wanted, 2, 3)
+
+
+@pytest.mark.parametrize(("interleave", "free"), [("pixel", ["2020-01/b1", "2020-01/b3"]), ("band", [])])
+def test_a_band_left_out_of_interleaved_pixels_saves_nothing_and_is_named(
+    tmp_path: Path, interleave: str, free: list[str]
+) -> None:
+    path = write_cog(tmp_path / "rgb.tif", height=300, width=300, bands=3, interleave=interleave, block=64)
+    item = pystac.Item("one", None, None, START, {}, assets={"rgb": pystac.Asset(str(path))})
+    bands = [Band(f"b{number}", "rgb", 10, index=number) for number in (1, 2, 3)]
+    selection = Selection.dense(make_slots([item]), bands).keep([1])
+    index = index_selection(selection, [item])
+    assert free_channels(selection, [item], index, choose_grid(selection, [item], index)) == free
+
+
+def test_channels_in_files_of_their_own_are_never_free(items: list[pystac.Item], dense: Selection) -> None:
+    selection = dense.keep([1, 5])
+    index = index_selection(selection, items)
+    assert free_channels(selection, items, index, choose_grid(selection, items, index)) == []
