@@ -28,6 +28,7 @@ check: setup
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/mypy cli
 	.venv/bin/lint-imports
 
 # Not after `setup`: that would fail on the very pins which are to be replaced.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Parsed(click.ParamType):
+class Parsed(click.ParamType[float]):
     """A value with a unit."""
 
     def __init__(self, name: str, kind: str) -> None:

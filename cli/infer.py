@@ -31,11 +31,15 @@ def infer(run: Path, items: str, out: Path) -> None:
     found = load_items(items)
 
     from geomask.infer.run import infer as classify
-    from geomask.infer.run import save_map
+    from geomask.infer.run import save_map, save_receipt
     from geomask.train.run import load_run
 
     trained = load_run(run)
     with progress("infer", "file") as advance:
         result = classify(trained, found, on_done=advance)
     item = save_map(result, out)
+    save_receipt(result, run)
+    if empty := result.manifest.empty:
+        names = ", ".join("/".join(channel) for channel in empty)
+        click.echo(f"Warning: no item fills {names}; the map was made without them.", err=True)
     click.echo(json.dumps({"item": str(item), **asdict(result.receipt), "nbytes": result.receipt.nbytes}))

@@ -79,6 +79,8 @@ def _in_one_line(ctx: click.Context) -> Iterator[None]:
     except OSError as error:
         place = error.filename2 or error.filename
         raise _Failure(f"{error.strerror}: {place}" if place else error.strerror or str(error)) from error
+    except MemoryError as error:
+        raise _Failure(f"not enough memory: {error}; read less at once") from error
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -87,4 +89,4 @@ def _in_one_line(ctx: click.Context) -> Iterator[None]:
 @click.group(cls=Pipeline, commands=COMMANDS)
 @click.version_option(package_name="geomask", prog_name="geomask")
 def geomask() -> None:
-    """Learn which bands, dates and blocks of satellite imagery a model needs, and read only those bytes."""
+    """Learn which bands and dates of satellite imagery a model needs, and read only those bytes."""

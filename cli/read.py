@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,13 +24,13 @@ from geomask.progress import progress
 def read(manifest: Path, out: Path) -> None:
     """Read what MANIFEST says, and nothing else (- for stdin).
 
-    The pixels are written as float32, NaN where nothing was observed; the receipt is printed as JSON.
+    The pixels are written as floats, NaN where nothing was observed; the receipt is printed as JSON.
     """
     from geomask.errors import ManifestError
     from geomask.plan.manifest import Manifest
     from geomask.read.reader import read_manifest
 
-    plan = Manifest.parse(click.get_text_stream("stdin")) if str(manifest) == "-" else Manifest.load(manifest)
+    plan = Manifest.parse(sys.stdin) if str(manifest) == "-" else Manifest.load(manifest)
     if len(plan.chips) != 1:
         raise ManifestError(f"{manifest} is for {len(plan.chips)} chips; a GeoTIFF holds one: plan them one by one")
     with progress("read", "file", len(plan.headers)) as advance:

@@ -94,6 +94,7 @@ def train(  # a parameter an option
             {
                 "run": str(out),
                 "method": record.method,
+                "classes": record.class_names,
                 "channels": run.selection.names,
                 "planned_bytes": record.planned_nbytes,
                 "dense_bytes": record.dense_nbytes,

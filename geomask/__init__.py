@@ -1,4 +1,4 @@
-"""geomask learns which bands, dates, overview levels and blocks of imagery a model needs, and reads only those bytes.
+"""geomask learns which bands and dates of satellite imagery a model needs, and reads only those bytes.
 
 The pipeline::
 

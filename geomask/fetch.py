@@ -75,9 +75,23 @@ def fetch(wants: Sequence[Want], on_done: Callable[[Got], object] | None = None)
         )
     if not wants:
         return []
-    # A thread of its own: the caller (a notebook, say) may be running an event loop already.
+    # A thread and a loop of their own: the caller (a notebook, say) may be running an event loop already.
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(_fetch_all(wants, on_done))
     with ThreadPoolExecutor(1, thread_name_prefix="geomask-fetch") as thread:
-        return thread.submit(asyncio.run, _fetch_all(wants, on_done)).result()
+        try:
+            return thread.submit(_run, loop, task).result()
+        except KeyboardInterrupt:
+            loop.call_soon_threadsafe(task.cancel)  # or leaving the block would wait for the last byte
+            raise
+
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[list[Got]]) -> list[Got]:
+    try:
+        return loop.run_until_complete(task)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 async def _fetch_all(wants: Sequence[Want], on_done: Callable[[Got], object] | None) -> list[Got]:
@@ -201,7 +215,7 @@ def _resolved(path: str) -> str:
 @lru_cache(maxsize=64)
 def _store(scheme: str, netloc: str) -> Any:
     from obstore.exceptions import BaseError
-    from obstore.store import LocalStore, from_url
+    from obstore.store import HTTPStore, LocalStore, from_url
 
     if scheme == "file":
         return LocalStore("/")
@@ -212,6 +226,9 @@ def _store(scheme: str, netloc: str) -> Any:
         "retry_config": {"max_retries": 0},
     }
     try:
+        if scheme in ("http", "https"):
+            # from_url takes the plain address of a bucket for its API, and asks for credentials.
+            return HTTPStore.from_url(f"{scheme}://{netloc}", **options)
         return from_url(f"{scheme}://{netloc}", **options)
     except (BaseError, ValueError) as error:
         raise FetchError(f"{scheme}://{netloc}: {_first_line(error)}") from error

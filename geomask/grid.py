@@ -116,16 +116,6 @@ class Grid:
             raise GridError(f"a grid has at least one row and one column, not {self.height} x {self.width}")
 
     @classmethod
-    def from_bounds(cls, crs: str, bounds: tuple[float, float, float, float], gsd: float) -> Self:
-        """The smallest grid of square pixels of `gsd` that covers `bounds` (left, bottom, right, top) from top left."""
-        left, bottom, right, top = _finite(bounds)
-        if not gsd > 0:
-            raise GridError(f"a pixel size is positive, not {gsd}")
-        height = math.ceil((top - bottom) / gsd - ALIGNED)
-        width = math.ceil((right - left) / gsd - ALIGNED)
-        return cls(crs, left, top, gsd, gsd, height, width)
-
-    @classmethod
     def from_transform(cls, crs: str, transform: tuple[float, ...], height: int, width: int) -> Self:
         """From the first six numbers of an affine transform (a, b, c, d, e, f), as rasterio and ``proj:transform`` say.
 

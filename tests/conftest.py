@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# Where cores are shared an example may take any time; a test that hangs shows all the same.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 SCRIPT = Path(sys.executable).with_name("geomask")
 
@@ -23,8 +28,8 @@ class NetworkError(Exception):
 def _guarded() -> Iterator[list[str]]:
     """Refuse every connection and look-up beyond this machine; gives those that were refused.
 
-    This covers Python's sockets, in this process. obstore and GDAL connect from Rust and C, where nothing can be
-    patched, and child processes are not covered either: their tests name addresses of 127.0.0.1 alone.
+    Python's sockets are patched in this process. obstore and GDAL connect from Rust and C, and child processes on their
+    own: what goes beyond this machine is sent to a proxy that is not there.
     """
     refused: list[str] = []
 
@@ -51,6 +56,11 @@ def _guarded() -> Iterator[list[str]]:
         for name in ("connect", "connect_ex"):
             patch.setattr(socket.socket, name, guard(getattr(socket.socket, name)))
         patch.setattr(socket, "getaddrinfo", guarded_look_up)
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            for spelling in (name, name.upper()):
+                patch.setenv(spelling, "http://127.0.0.1:9")  # the discard port, where nothing listens
+        for spelling in ("no_proxy", "NO_PROXY"):
+            patch.setenv(spelling, "127.0.0.1,localhost,::1")
         yield refused
 
 

@@ -272,3 +272,14 @@ def test_waiting_and_retrying_are_ours_not_obstores() -> None:
     store, _ = locate("http://localhost/a")
     assert store.client_options["timeout"] == "1day"  # its own is 30 s for a whole answer
     assert store.retry_config["max_retries"] == 0
+
+
+def test_tests_cannot_reach_another_machine_through_obstore_either() -> None:
+    """192.0.2.1 is set aside for documentation (RFC 5737); the proxy of the tests is not there."""
+    with pytest.raises(FetchError):
+        fetch([Want("http://192.0.2.1/x.tif", 0, 10)])
+
+
+def test_a_public_bucket_is_read_by_its_plain_address_without_credentials() -> None:
+    store, path = locate("https://sentinel-cogs.s3.us-west-2.amazonaws.com/a/b.tif")
+    assert (type(store).__name__, path) == ("HTTPStore", "a/b.tif")

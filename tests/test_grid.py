@@ -171,32 +171,6 @@ def test_bounds_lead_back_to_the_window_with_the_nearest_edges(window: Window, d
     assert GRID.window_of((left + dx, bottom + dy, right + dx, top + dy)) == window
 
 
-@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.integers(1, 500), st.integers(1, 500), st.floats(0.02, 1))
-@settings(deadline=None)
-def test_a_grid_of_bounds_covers_them_and_is_the_smallest(
-    left: float, top: float, rows: int, columns: int, share: float
-) -> None:
-    right, bottom = left + 10 * (columns - 1 + share), top - 10 * (rows - 1 + share)
-    grid = Grid.from_bounds(UTM, (left, bottom, right, top), 10)
-    assert (grid.height, grid.width) == (rows, columns)
-
-
-@pytest.mark.parametrize(
-    ("bounds", "gsd"),
-    [
-        ((0, 0, 0, 10), 10),
-        ((0, 10, 10, 0), 10),
-        ((math.nan, 0, 10, 10), 10),
-        ((0, 0, math.inf, 10), 10),
-        ((0, 0, 10, 10), 0),
-        ((0, 0, 10, 10), math.nan),
-    ],
-)
-def test_bounds_without_area_make_no_grid(bounds: tuple[float, float, float, float], gsd: float) -> None:
-    with pytest.raises(GridError):
-        Grid.from_bounds(UTM, bounds, gsd)
-
-
 @pytest.mark.parametrize("bounds", [(500_000, 4_999_999, 500_100, 5_000_000), (0, 0, math.nan, 10)])
 def test_bounds_of_less_than_half_a_pixel_are_no_window(bounds: tuple[float, float, float, float]) -> None:
     with pytest.raises(GridError):

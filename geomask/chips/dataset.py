@@ -121,7 +121,7 @@ class StacDataset(GeoDataset):
         valid = torch.from_numpy(cube.valid[0]) & seen[:, None, None]
         starts = [self.selection.slots[channel.slot].start for channel in self.selection.channels]
         sample = {
-            "image": torch.from_numpy(cube.image[0]) * valid,
+            "image": torch.from_numpy(cube.image[0]).float() * valid,
             "valid": valid,
             "time": torch.tensor([round(start.timestamp()) for start in starts], dtype=torch.int64),
             "chip": torch.tensor([window.row_off * self.grid.width + window.col_off]),

@@ -30,9 +30,11 @@ def load_labels(path: str | os.PathLike[str], grid: Grid, cuts: Sequence[float] 
 
     try:
         with rasterio.open(path) as dataset:
+            if dataset.crs is None:
+                raise ItemError(f"labels {path} name no CRS; assign one with `rio edit-info --crs`")
             values, nodata = dataset.read(1), dataset.nodata
             source = Grid.from_transform(crs_text(dataset.crs), tuple(dataset.transform), *dataset.shape)
-    except (RasterioError, AttributeError) as error:  # AttributeError: no CRS
+    except RasterioError as error:
         raise ItemError(f"cannot read labels from {path}: {error}") from error
     try:
         placement = grid.place(grid.window, source)
@@ -40,8 +42,10 @@ def load_labels(path: str | os.PathLike[str], grid: Grid, cuts: Sequence[float] 
         raise GridError(f"labels {path}: {error}") from error
     if placement is None:
         raise GridError(f"labels {path} do not meet the grid: {source.bounds} against {grid.bounds}")
-    classes = np.digitize(values, cuts) if len(cuts) else values.astype(np.int64)
-    known = np.ones(values.shape, bool) if nodata is None else values != nodata
+    known = np.isfinite(values) if nodata is None else np.isfinite(values) & (values != nodata)
+    if not len(cuts) and (values[known] % 1).any():
+        raise ItemError(f"labels {path} hold fractions, not classes; say with cuts where classes end")
+    classes = np.digitize(values, cuts) if len(cuts) else np.where(known, values, IGNORE).astype(np.int64)
     if (classes[known] < 0).any():
         raise ItemError(f"labels {path} hold the class {int(classes[known].min())}; classes count from 0, or give cuts")
     rows = slice(placement.source.row_off, placement.source.row_stop)

@@ -67,4 +67,6 @@ def read_chips(
     if len(shown := set(np.unique(labels).tolist()) - {IGNORE}) < 2:
         raise SelectionError(f"the labels of all chips show {len(shown)} class; to learn takes two: cut elsewhere")
     cube, receipt = read_manifest(dataset.plan(windows), dataset.headers, on_done)
-    return Chips(cube.image, cube.valid, labels, tuple(windows), classes or int(labels.max()) + 1), receipt
+    return Chips(
+        cube.image.astype(np.float32), cube.valid, labels, tuple(windows), classes or int(labels.max()) + 1
+    ), receipt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,11 +28,8 @@ class HeaderIndex:
     """Requests made for each header, retries included."""
     wasted: Mapping[str, int]
     """Bytes of bodies that came wrong and were fetched again, for each header."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes on the wire: of headers, of the pixels that came with them, and of what was fetched again."""
-        return sum(len(layout.header) for layout in self.layouts.values()) + sum(self.wasted.values())
+    seconds: float
+    """From the first request to the last header parsed."""
 
     def __getitem__(self, href: str) -> Layout:
         """The layout of one file. Raises ItemError where it is not in the index."""
@@ -49,6 +47,7 @@ def index_headers(hrefs: Iterable[str], on_done: Callable[[], object] | None = N
 
     Raises FetchError where a file cannot be read and LayoutError where it is no COG.
     """
+    start = time.perf_counter()
     hrefs = sorted(set(hrefs))
     heads: dict[str, Got] = {}
     layouts: dict[str, Layout] = {}
@@ -65,7 +64,8 @@ def index_headers(hrefs: Iterable[str], on_done: Callable[[], object] | None = N
                 if on_done:
                     on_done()
     requests = {href: head.requests for href, head in heads.items()}
-    return HeaderIndex(layouts, requests, {href: head.wasted for href, head in heads.items()})
+    wasted = {href: head.wasted for href, head in heads.items()}
+    return HeaderIndex(layouts, requests, wasted, time.perf_counter() - start)
 
 
 def header_requests(nbytes: int) -> int:

@@ -202,6 +202,7 @@ def _check_tables(href: str, levels: tuple[Level, ...], size: int) -> None:
 
 def _meaning(href: str, header: bytes) -> dict[str, Any]:
     """What GDAL makes of the header: grid, type, nodata."""
+    from rasterio.enums import MaskFlags
     from rasterio.errors import RasterioError
     from rasterio.io import MemoryFile
 
@@ -210,6 +211,8 @@ def _meaning(href: str, header: bytes) -> dict[str, Any]:
             crs = dataset.crs
             if crs is None:
                 raise LayoutError(f"{href} names no CRS; assign one with `rio edit-info --crs`")
+            if any(MaskFlags.alpha in flags for flags in dataset.mask_flag_enums):
+                raise LayoutError(f"{href} masks pixels by an alpha band, which is not supported; write a nodata value")
             if dataset.dtypes[0].startswith("complex"):
                 raise LayoutError(f"{href} has complex pixels, which is not supported; write their parts as bands")
             grid = Grid.from_transform(crs_text(crs), tuple(dataset.transform), dataset.height, dataset.width)

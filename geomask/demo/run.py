@@ -13,15 +13,13 @@ What it leaves in its folder::
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import write_text
 from ..plan.compile import compile_manifest, index_selection
 from ..progress import progress
 from ..report.page import write_page
@@ -137,15 +135,14 @@ def _infer(
 ) -> None:
     """Map the scene with every run, each over a cold start, and set the server's count beside the plan."""
     from ..chips.labels import IGNORE, load_labels
-    from ..infer.run import NODATA, infer, save_map, write_classes
+    from ..infer.run import NODATA, infer, save_map, save_receipt, write_classes
 
     with progress("infer", "map", len(runs)) as advance:
         for job, run in runs.items():
             server.reset()
             result = infer(run, items, task.grid)
             counted = _counted(server)
-            document = {**asdict(result.receipt), "server": counted}
-            write_text(out / "runs" / job.name / "receipt.json", json.dumps(document, indent=1) + "\n")
+            save_receipt(result, out / "runs" / job.name, counted)
             if job[1:] == SHOWN and job.method in ("dense", "learned"):
                 save_map(result, out / "maps", job.method)
                 say(_wire_line(job.method, result, counted))

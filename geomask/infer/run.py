@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,17 @@ def infer(
     grid = grid or choose_grid(run.selection, items, index)
     manifest = compile_manifest(run.selection, items, index, grid)
     cube, receipt = read_manifest(manifest, index, on_done)
-    classes = predict(run.model, torch.from_numpy(cube.image), torch.from_numpy(cube.valid))[0].numpy()
+    classes = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
     seen = cube.valid[0].any(0)
     sources = {source.item.id: source.item for source in find_sources(run.selection, items)}
     ordered = tuple(sources[name] for name in sorted(sources))
     return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt, ordered)
+
+
+def save_receipt(result: Map, run_folder: str | Path, server: dict[str, int] | None = None) -> None:
+    """Write ``receipt.json`` into the run's folder, for its report; `server` is what the server counted, if it did."""
+    document = {**asdict(result.receipt), "selection": result.manifest.selection, "server": server}
+    write_text(Path(run_folder) / "receipt.json", json.dumps(document, indent=1) + "\n")
 
 
 def save_map(result: Map, folder: str | Path, name: str = "map") -> Path:

@@ -88,10 +88,17 @@ class Manifest:
         """Requests on the wire: for headers and for runs."""
         return sum(map(header_requests, self.headers.values())) + sum(map(len, self.runs.values()))
 
+    @property
+    def empty(self) -> list[tuple[str, str]]:
+        """(slot, band) of the channels that no item fills: their pixels are not valid."""
+        filled = {request.channel for request in self.requests}
+        return [name for number, name in enumerate(self.channels) if number not in filled]
+
     def summary(self) -> str:
         """One line for people."""
+        empty = f" ({len(self.empty)} empty)" if self.empty else ""
         return (
-            f"{len(self.channels)} channels of {len(self.headers)} files, {len(self.chips)} chips: "
+            f"{len(self.channels)} channels{empty} of {len(self.headers)} files, {len(self.chips)} chips: "
             f"{self.planned_requests} requests, {self.planned_nbytes:,} bytes "
             f"(headers {self.header_nbytes:,}, tiles {self.tile_nbytes:,}, gaps {self.gap_nbytes:,})"
         )

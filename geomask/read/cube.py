@@ -23,7 +23,10 @@ class Cube:
 
     manifest: Manifest
     image: np.ndarray
-    """float32 (chips, channels, rows, columns), values as stored in the files; 0 where not valid."""
+    """Values as stored in the files (chips, channels, rows, columns), 0 where not valid.
+
+    float32, or float64 where a file holds numbers that float32 would round; integers beyond 2^53 are refused.
+    """
     valid: np.ndarray
     """bool, same shape: False for nodata, for slots that no item fills, and beyond the edge of a file."""
 
@@ -46,13 +49,13 @@ class Cube:
         return xr.Dataset(data, coords, {"crs": grid.crs, "transform": grid.transform})
 
     def save_geotiff(self, path: str | os.PathLike[str], chip: int = 0) -> None:
-        """Write one chip as a tiled GeoTIFF, float32, NaN where not valid, a band a channel named ``slot/band``."""
+        """Write one chip as a tiled GeoTIFF of floats, NaN where not valid, a band a channel named ``slot/band``."""
         import rasterio
 
         grid = self.manifest.grid.crop(self.manifest.chips[chip])
         profile = {
             "driver": "GTiff",
-            "dtype": "float32",
+            "dtype": self.image.dtype.name,
             "nodata": float("nan"),
             "count": len(self.manifest.channels),
             "height": grid.height,
@@ -64,7 +67,7 @@ class Cube:
             "tiled": True,
             "interleave": "band",
         }
-        pixels = np.where(self.valid[chip], self.image[chip], np.float32("nan"))
+        pixels = np.where(self.valid[chip], self.image[chip], self.image.dtype.type("nan"))
         with atomic_path(path) as draft, rasterio.open(draft, "w", **profile) as dataset:
             dataset.write(pixels)
             dataset.descriptions = [f"{slot}/{band}" for slot, band in self.manifest.channels]

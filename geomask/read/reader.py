@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..cog.index import HeaderIndex, index_headers
 from ..cog.minitiff import cut_tiff
-from ..errors import FetchError, LayoutError
+from ..errors import FetchError, LayoutError, ManifestError
 from ..fetch import Want, fetch
 from .cube import Cube
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from ..fetch import Got
     from ..plan.manifest import Manifest
     from ..plan.request import ReadRequest
+
+
+#: Up to here float64 holds every integer.
+EXACT = 1 << 53
+
+#: Pixels of all chips and channels together, 5 bytes each or more: beyond it a manifest is broken or hostile.
+MAX_VALUES = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Receipt:
     requests: int
     """All requests, retries included."""
     seconds: float
-    """From the first request to the last pixel decoded."""
+    """Of reading the headers, and from the first request for pixels to the last one decoded."""
 
     @property
     def nbytes(self) -> int:
@@ -58,9 +66,9 @@ def read_manifest(
     `on_done` is called once for each file. Raises FetchError where bytes do not come, or a file changed since it was
     planned, and LayoutError where a tile does not decode.
     """
-    shape = _chip_shape(manifest)
-    start = time.perf_counter()
+    shape = _shape(manifest)
     index = index_headers(manifest.headers) if index is None else index
+    start = time.perf_counter()
     for request in manifest.requests:
         _check_unchanged(request, index[request.href])
     wants = [
@@ -72,8 +80,7 @@ def read_manifest(
     parts: dict[str, list[tuple[int, bytes]]] = {href: [] for href in manifest.headers}
     for want, got in zip(wants, came, strict=True):
         parts[want.href].append((want.offset, got.data))
-    image = np.zeros((len(manifest.chips), len(manifest.channels), *shape), np.float32)
-    valid = np.zeros(image.shape, bool)
+    image, valid = np.zeros(shape, _value_type(manifest)), np.zeros(shape, bool)
     files = _by_file(manifest.requests)
     with ThreadPoolExecutor() as threads:  # GDAL decodes outside the GIL
 
@@ -85,7 +92,8 @@ def read_manifest(
                 on_done()
 
         list(threads.map(decode, files))
-    return Cube(manifest, image, valid), _receipt(manifest, index, came, time.perf_counter() - start)
+    seconds = index.seconds + time.perf_counter() - start
+    return Cube(manifest, image, valid), _receipt(manifest, index, came, seconds)
 
 
 def read_window(layout: Layout, request: ReadRequest, pieces: Callable[[ByteRange], bytes]) -> np.ndarray:
@@ -138,14 +146,16 @@ def _paste(
         raise FetchError(f"{request.href}: the manifest's window does not fit the file any more; compile it anew")
     pixels = read_window(layout, request, pieces)
     seen = _observed(pixels, request.nodata)
+    if pixels.dtype.itemsize == 8 and pixels.dtype.kind in "iu" and (pixels[seen] > EXACT).any():
+        raise LayoutError(f"{request.href} holds integers over 2^53, which no float holds; read it with rasterio")
     placement.paste(seen, valid[request.chip, request.channel])
     placement.paste(np.where(seen, pixels, 0), image[request.chip, request.channel])
 
 
 def _observed(pixels: np.ndarray, nodata: float | None) -> np.ndarray:
-    with np.errstate(over="ignore"):  # of nodata values, and of pixels, that the type cannot hold
+    with np.errstate(over="ignore"):  # of nodata values that the type cannot hold
         seen = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
-        return seen & np.isfinite(pixels.astype(np.float32))
+    return seen & np.isfinite(pixels)
 
 
 def _by_file(requests: Sequence[ReadRequest]) -> dict[str, list[ReadRequest]]:
@@ -155,11 +165,21 @@ def _by_file(requests: Sequence[ReadRequest]) -> dict[str, list[ReadRequest]]:
     return files
 
 
-def _chip_shape(manifest: Manifest) -> tuple[int, int]:
+def _shape(manifest: Manifest) -> tuple[int, int, int, int]:
+    """(chips, channels, rows, columns) of what a manifest fills."""
     shapes = {(chip.height, chip.width) for chip in manifest.chips}
     if len(shapes) != 1:
-        raise LayoutError(f"chips of {len(shapes)} sizes cannot be stacked; read them one by one")
-    return shapes.pop()
+        raise ManifestError(f"chips of {len(shapes)} sizes cannot be stacked; read them one by one")
+    shape = (len(manifest.chips), len(manifest.channels), *shapes.pop())
+    if math.prod(shape) > MAX_VALUES:
+        raise ManifestError(f"{shape} chips, channels, rows and columns do not fit memory; plan and read them in parts")
+    return shape
+
+
+def _value_type(manifest: Manifest) -> type[np.floating[Any]]:
+    """float32, unless the files hold numbers that it would round."""
+    types = {request.dtype for request in manifest.requests}
+    return np.float32 if all(np.can_cast(dtype, np.float32, "safe") for dtype in types) else np.float64
 
 
 def _check_unchanged(request: ReadRequest, layout: Layout) -> None:

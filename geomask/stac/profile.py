@@ -33,7 +33,7 @@ class Band:
     """The band's number in its file, 1-based."""
     dtype: str = "uint16"
     """numpy's name of the stored type."""
-    nodata: float | None = 0
+    nodata: float | None = None
     """The stored value that means no observation."""
     scale: float = 1.0
     """Physical value = stored value * scale + offset."""

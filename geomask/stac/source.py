@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pystac.utils import is_absolute_href
+
 from ..errors import ItemError
 
 if TYPE_CHECKING:
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 def band_href(item: Item, band: Band) -> str | None:
     """The absolute address of the file that holds a band of an item, or None where the item has no such asset."""
     asset = item.assets.get(band.asset)
-    return None if asset is None else asset.get_absolute_href() or asset.href
+    if asset is None:
+        return None
+    # A path of this machine is absolute, wherever the item says that it is from.
+    return asset.href if is_absolute_href(asset.href) else asset.get_absolute_href() or asset.href
 
 
 def check_bands(items: Iterable[Item | None], bands: Sequence[Band]) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
+    from requests import Request
+
     from .fields import Json
 
 STDIN = "-"
@@ -58,7 +60,7 @@ def walk(href: str, text: str | None = None, headers: dict[str, str] | None = No
     items: list[Json] = []
     collections: list[Json] = []
     level, seen = [href], {href}
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="geomask-stac") as pool, _network(headers) as network:
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="geomask-stac") as pool, _network(href, headers) as network:
         texts = [_read(href, network) if text is None else text]
         while level:
             links: list[str] = []
@@ -66,14 +68,24 @@ def walk(href: str, text: str | None = None, headers: dict[str, str] | None = No
                 for document in _parse(content, place):
                     links += _sort_out(document, place, items, collections)
             level = [link for link in dict.fromkeys(links) if link not in seen]
+            if is_url(href) and not all(map(is_url, level)):
+                raise SearchError(f"{href} links to files of this machine, where no remote catalog may lead")
             seen.update(level)
             texts = list(pool.map(_read, level, repeat(network)))
     return items, collections
 
 
 @contextmanager
-def _network(headers: dict[str, str] | None) -> Iterator[StacApiIO]:
-    network = StacApiIO(headers=headers, timeout=TIMEOUT)
+def _network(href: str, headers: dict[str, str] | None) -> Iterator[StacApiIO]:
+    """Requests that carry `headers`, which may be secrets, to the host of `href` alone."""
+    host = urlsplit(href).netloc
+
+    def keep_secrets(request: Request) -> Request:
+        if urlsplit(request.url).netloc == host:
+            request.headers = {**request.headers, **(headers or {})}
+        return request
+
+    network = StacApiIO(request_modifier=keep_secrets, timeout=TIMEOUT)
     with network.session:
         yield network
 

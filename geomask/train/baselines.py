@@ -62,12 +62,13 @@ def train_within(
     seed: int,
     on_step: Callable[[], object] | None = None,
 ) -> Trained:
-    """Train a selector of the most heads whose frozen channels stay within `budget` bytes.
+    """Train a selector of the most heads, of those tried, whose frozen channels stay within `budget` bytes.
 
     Which channels a number of heads ends with, and so what they cost, is known only once they are frozen. So the number
     is scaled by budget / cost between what fits and what does not, until they are neighbours or after `TRIES`
-    selections; if none fits by then, it is lowered one by one. The network is tuned for the number that is kept alone.
-    Raises SelectionError where a single head does not fit.
+    selections; if none fits by then, it is lowered one by one. Cost need not rise with the number, so a larger
+    one might fit too. The network is tuned for the number that is kept alone. Raises SelectionError where a single head
+    does not fit.
     """
     count = len(cost.alone)
     low, high = 0, count + 1  # low heads fit, high heads do not, as far as is known

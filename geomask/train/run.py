@@ -5,6 +5,7 @@
     RUN/run.json            settings, scores, cost, versions of everything: one JSON object
     RUN/selection.json      the channels that are read
     RUN/model.safetensors   the folded network: it takes only those channels
+    RUN/receipt.json        what its last inference read
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .step import Trained
 
 VERSION = 1
+FILES = ("run.json", "selection.json", "model.safetensors", "receipt.json")
 PACKAGES = ("geomask", "torch", "torchgeo", "rasterio", "numpy", "pystac-client")
 
 
@@ -79,7 +81,8 @@ def save_run(folder: str | Path, trained: Trained, selection: Selection, record:
     channels, model = fold(trained.model)
     kept = selection.keep(channels)
     # run.json is written last: a folder that has one is whole.
-    (folder / "run.json").unlink(missing_ok=True)
+    for name in ("run.json", "receipt.json"):
+        (folder / name).unlink(missing_ok=True)
     kept.save(folder / "selection.json")
     with atomic_path(folder / "model.safetensors") as draft:
         draft.write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
@@ -96,7 +99,9 @@ def check_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; name a folder for the run")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "run.json").is_file():
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    # A run that was cut off has no run.json, and drafts whose names begin with a dot.
+    if "run.json" not in names and not all(name in FILES or name.startswith(".") for name in names):
         raise RunError(f"{folder} holds something else than a run; name another folder")
     return folder
 

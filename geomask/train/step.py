@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a network is trained; chosen on validation cells of the demo's data, see docs/demo.md."""
+    """How a network is trained; docs/demo.md says what the values were chosen by."""
 
     steps: int = 600
     """Updates, each on all training chips."""

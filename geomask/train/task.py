@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ..chips.labels import load_labels, name_classes
+import numpy as np
+
+from ..chips.labels import IGNORE, load_labels, name_classes
 from ..chips.split import Split, make_splits
 from ..chips.store import Chips, read_chips
 from ..errors import GridError
@@ -93,36 +95,43 @@ def prepare(
 ) -> Task:
     """Read the chips of all (slot, band) channels once, over all items.
 
-    Chips are cells of `cell` x `cell` pixels of the finest file's grid, less `guard` pixels on every side, so that
-    cells of different parts are twice the guard apart. `cuts` turn labels into classes. Raises GridError where the grid
-    is too small for cells, and what searching, planning and reading raise.
+    Chips are cells of `cell` x `cell` pixels of the finest file's grid. Labels within `guard` pixels of a cell's edge
+    are left out, so that those of two cells are twice the guard apart, and a network that looks no further than the
+    guard scores the same on a chip as on the whole scene. Cells without a label are dropped. `cuts` turn labels into
+    classes. Raises GridError where the grid is too small for cells, and what searching, planning and reading raise.
     """
     from ..chips.dataset import StacDataset  # torchgeo takes several seconds
 
     selection = Selection.dense(make_slots(items, period), bands)
     index = index_selection(selection, items, on_done)
     grid = choose_grid(selection, items, index)
-    dataset = StacDataset(items, selection, grid, load_labels(labels, grid, cuts), index)
-    chips, receipt = read_chips(dataset, _cells(dataset, cell, guard), len(cuts) + 1 if len(cuts) else None, on_done)
+    classes = load_labels(labels, grid, cuts)
+    dataset = StacDataset(items, selection, grid, _guarded(classes, cell, guard), index)
+    count = len(cuts) + 1 if len(cuts) else None
+    chips, receipt = read_chips(dataset, _cells(dataset, cell), count, on_done)
+    chips = chips.take([number for number, known in enumerate(chips.labels != IGNORE) if known.any()])
     cost = Cost.of(compile_manifest(selection, items, index, grid))
     names = name_classes(cuts, chips.classes)
     return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt)
 
 
-def _cells(dataset: StacDataset, cell: int, guard: int) -> list[GeoSlice]:
-    """A chip in the middle of each whole cell of the grid, drawn by torchgeo's gridded sampler."""
+def _guarded(labels: np.ndarray, cell: int, guard: int) -> np.ndarray:
+    """The labels (rows, columns) without those within `guard` pixels of the edge of their cell."""
+    if guard < 0 or cell <= 2 * guard or min(labels.shape) < cell:
+        raise GridError(
+            f"cells of {cell} pixels with a guard of {guard} do not fit {labels.shape[0]} x {labels.shape[1]} pixels; "
+            "choose a cell of more than twice the guard that the grid holds"
+        )
+    inner = [(np.arange(size) % cell >= guard) & (np.arange(size) % cell < cell - guard) for size in labels.shape]
+    return np.where(np.logical_and.outer(*inner), labels, IGNORE)
+
+
+def _cells(dataset: StacDataset, cell: int) -> list[GeoSlice]:
+    """Every whole cell of the grid, from its top left corner, drawn by torchgeo's gridded sampler."""
     import shapely
     from torchgeo.samplers import GriddedPatchSampler, SequentialTimestampSampler
 
-    grid, size = dataset.grid, cell - 2 * guard
-    if guard < 0 or size < 1 or min(grid.height, grid.width) < cell:
-        raise GridError(
-            f"cells of {cell} pixels with a guard of {guard} do not fit {grid.height} x {grid.width} pixels; "
-            "choose a cell of more than twice the guard that the grid holds"
-        )
     # What is left of the last whole cell to the right and below is not used: the sampler would shift the cells.
-    rows, cols = grid.height // cell, grid.width // cell
-    inner = Window(guard, guard, rows * cell - 2 * guard, cols * cell - 2 * guard)
-    roi = shapely.box(*grid.bounds_of(inner))
-    sampler = GriddedPatchSampler(dataset, size=size, stride=cell, roi=roi) @ SequentialTimestampSampler(dataset)
-    return list(sampler)
+    rows, cols = dataset.grid.height // cell * cell, dataset.grid.width // cell * cell
+    roi = shapely.box(*dataset.grid.bounds_of(Window(0, 0, rows, cols)))
+    return list(GriddedPatchSampler(dataset, size=cell, roi=roi) @ SequentialTimestampSampler(dataset))

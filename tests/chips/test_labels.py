@@ -53,7 +53,7 @@ def test_beyond_the_raster_there_is_no_label(tmp_path: Path) -> None:
         ({"crs": "EPSG:32634"}, GridError, "the grid in"),
         ({"shift": 3}, GridError, "shifted"),
         ({"shift": 9000}, GridError, "do not meet"),
-        ({"crs": None}, ItemError, "cannot read labels"),
+        ({"crs": None}, ItemError, "name no CRS"),
     ],
 )
 def test_a_raster_that_does_not_fit_is_an_error_that_names_it(
@@ -74,3 +74,20 @@ def test_a_missing_file_and_a_negative_class_are_errors(tmp_path: Path) -> None:
 def test_classes_are_named_by_their_cuts() -> None:
     assert name_classes((30, 70, 85), 4) == ("under 30", "30 to 70", "70 to 85", "85 and over")
     assert name_classes((), 2) == ("class 0", "class 1")
+
+
+@pytest.mark.parametrize("nodata", [None, float("nan"), -1.0])
+def test_nan_is_no_label_whatever_the_nodata_value(tmp_path: Path, nodata: float | None) -> None:
+    path = tmp_path / "l.tif"
+    frame = {
+        "height": 2,
+        "width": 2,
+        "crs": "EPSG:32633",
+        "transform": rasterio.Affine(20, 0, 500_000, 0, -20, 5_000_000),
+    }
+    with rasterio.open(path, "w", "GTiff", count=1, dtype="float32", nodata=nodata, **frame) as file:
+        file.write(np.array([[np.nan, 90], [10, 40.5]], "float32"), 1)
+    labels = load_labels(path, GRID, (30, 70, 85))
+    assert labels[:, :4].tolist() == [[IGNORE, IGNORE, 3, 3]] * 2 + [[0, 0, 1, 1]] * 2
+    with pytest.raises(ItemError, match="fractions"):
+        load_labels(path, GRID)

@@ -60,7 +60,7 @@ def test_a_header_is_read_in_growing_steps_and_no_byte_of_it_twice(
     assert layout.size == len(data)
     assert layout.etag
     assert [entry.start for entry in log.entries] == [0, *(FIRST_READ << k for k in range(requests - 1))]
-    assert (log.requests, log.nbytes) == (index.requests[layout.href], index.nbytes)
+    assert (log.requests, log.nbytes) == (index.requests[layout.href], len(layout.header))
     assert (log.requests, log.nbytes) == (requests, len(layout.header))
 
 
@@ -91,7 +91,8 @@ def test_retries_and_their_bytes_are_counted_for_the_file_that_needed_them(serve
     assert index.requests == {server.href("large.tif"): 4, server.href("small.tif"): 2}
     assert index.wasted == {server.href("large.tif"): 500, server.href("small.tif"): 0}
     log = server.log()
-    assert (log.requests, log.nbytes) == (6, index.nbytes)
+    headers = sum(len(layout.header) for layout in index.layouts.values())
+    assert (log.requests, log.nbytes) == (6, headers + 500)
 
 
 def test_the_overviews_of_a_file_that_is_no_cog_are_found_behind_its_data(folder: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_file_that_is_not_in_the_index_is_an_error_that_names_it(folder: Path)
 
 def test_no_file_is_no_request() -> None:
     index = index_headers([])
-    assert (len(index), index.nbytes) == (0, 0)
+    assert len(index) == 0
 
 
 def test_one_file_that_is_no_cog_is_named(server: Server) -> None:

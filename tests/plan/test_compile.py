@@ -167,7 +167,7 @@ def test_a_band_and_a_level_that_the_file_lacks_are_refused_by_name(
 def test_a_file_that_is_not_indexed_is_refused(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
     grid = choose_grid(dense, items, index)
     with pytest.raises(ItemError, match=r"B02\.tif is not in the header index"):
-        compile_manifest(dense, items, HeaderIndex({}, {}, {}), grid)
+        compile_manifest(dense, items, HeaderIndex({}, {}, {}, 0.0), grid)
 
 
 def test_the_file_knows_its_nodata_better_than_the_profile(tmp_path: Path) -> None:

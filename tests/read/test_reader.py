@@ -18,7 +18,7 @@ from items import write_items
 
 from geomask.cog.index import HeaderIndex, index_headers
 from geomask.cog.layout import ByteRange
-from geomask.errors import FetchError, GridError, ItemError, LayoutError
+from geomask.errors import FetchError, GridError, ItemError, LayoutError, ManifestError
 from geomask.grid import Window
 from geomask.plan.compile import choose_grid, compile_manifest, index_selection
 from geomask.plan.manifest import Manifest
@@ -263,7 +263,7 @@ def test_pixels_do_not_depend_on_the_number_of_threads(
 def test_chips_that_cannot_be_stacked_are_refused(
     chips: tuple[Window, ...], planned: tuple[Manifest, HeaderIndex]
 ) -> None:
-    with pytest.raises(LayoutError, match=f"chips of {len(chips)} sizes"):
+    with pytest.raises(ManifestError, match=f"chips of {len(chips)} sizes"):
         read_manifest(replace(planned[0], chips=chips, requests=()))
 
 
@@ -289,7 +289,7 @@ def test_a_file_that_changed_after_its_header_was_read_anew_is_not_read_either(
 
 def test_a_file_that_is_not_in_the_index_is_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
     with pytest.raises(ItemError, match=r"B02\.tif is not in the header index"):
-        read_manifest(planned[0], HeaderIndex({}, {}, {}))
+        read_manifest(planned[0], HeaderIndex({}, {}, {}, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -342,6 +342,31 @@ def test_values_that_the_cube_cannot_hold_are_not_valid(tmp_path: Path) -> None:
     path = write_cog(tmp_path / "a.tif", dtype="float64", predictor=3, nodata=-9, values=wild, overviews=False)
     manifest, index = plan(path, None, [Window(0, 0, 6, 6)])
     cube, _ = read_manifest(manifest, index)
-    first = (np.add.outer(range(6), range(6)) % 6) == 0
-    np.testing.assert_array_equal(cube.valid[0, 0], first)
-    np.testing.assert_array_equal(cube.image[0, 0], np.where(first, np.float32(1.5), 0))
+    place = np.add.outer(range(6), range(6)) % 6
+    np.testing.assert_array_equal(cube.valid[0, 0], (place == 0) | (place == 4))
+    np.testing.assert_array_equal(cube.image[0, 0], np.select([place == 0, place == 4], [1.5, 1e300]))
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint32", 16_777_217), ("int32", -2_000_000_001), ("float64", 0.1)])
+def test_numbers_that_float32_would_round_come_exact(tmp_path: Path, dtype: str, value: float) -> None:
+    def flat(_band: int, _level: int | None, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return np.full(np.broadcast(rows, columns).shape, value)
+
+    path = write_cog(tmp_path / "a.tif", dtype=dtype, predictor=1, nodata=None, values=flat, overviews=False)
+    cube, _ = read_manifest(*plan(path, None, [Window(0, 0, 6, 6)]))
+    assert cube.image.dtype == np.float64
+    assert (cube.image == value).all()
+
+
+def test_a_manifest_for_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    path = write_cog(tmp_path / "a.tif")
+    manifest, index = plan(path, None, [Window(0, 0, 6, 6)])
+    huge = replace(manifest, chips=(Window(0, 0, 10**7, 10**7),))
+    with pytest.raises(ManifestError, match="do not fit memory"):
+        read_manifest(huge, index)
+
+
+def test_an_alpha_band_is_refused(tmp_path: Path) -> None:
+    path = write_cog(tmp_path / "a.tif", bands=4, dtype="uint8", interleave="pixel", nodata=None, ALPHA="YES")
+    with pytest.raises(LayoutError, match="alpha band"):
+        plan(path, None, [Window(0, 0, 6, 6)])
