@@ -36,7 +36,7 @@ class Parsed(click.ParamType[float]):
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to fill.",
 )
-@click.option("--fast", is_flag=True, help="Train half as long.")
+@click.option("--fast", is_flag=True, help="Train three fifths as long.")
 @click.option("--latency", default="50ms", show_default=True, type=Parsed("TIME", "duration"), help="Of each request.")
 @click.option("--bandwidth", default="50Mbit", show_default=True, type=Parsed("RATE", "rate"), help="Of the server.")
 def demo(out: Path, fast: bool, latency: float, bandwidth: float) -> None:

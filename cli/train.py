@@ -39,7 +39,7 @@ from .options import items_argument, load_items
 )
 @click.option("--folds", default=3, show_default=True, type=click.IntRange(2), help="Spatial splits.")
 @click.option("--fold", default=0, show_default=True, help="The split to train on, from 0.")
-@click.option("--steps", default=600, show_default=True, type=click.IntRange(1), help="Updates of the network.")
+@click.option("--steps", default=500, show_default=True, type=click.IntRange(1), help="Updates of the network.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 def train(  # a parameter an option
     items: str,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Settings:
     """How a network is trained; docs/demo.md says what the values were chosen by."""
 
-    steps: int = 600
+    steps: int = 500
     """Updates, each on all training chips."""
     select_share: float = 0.75
     """Share of the steps after which the selector is frozen and the network tuned."""

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pystac
 import rasterio
 
+from geomask.chips.split import make_splits
 from geomask.plan.manifest import Manifest
 from geomask.report.summary import read_summary
 from geomask.selection import Selection
 from geomask.stac.search import load_items
+from geomask.train.run import load_record
 
 RUNS = 4 * 3 * 3  # methods, splits, seeds
 
@@ -95,3 +98,17 @@ def test_the_page_is_one_file(demo_folder: Path) -> None:
     page = (demo_folder / "report.html").read_text()
     assert page.count("<svg") >= 5
     assert "85 and over" in page
+
+
+def test_the_score_is_that_of_the_map_that_was_read_over_http(demo_folder: Path) -> None:
+    """A cell's guard is as wide as the network looks: its chip and the whole scene say the same inside."""
+    with rasterio.open(demo_folder / "maps" / "truth.tif") as truth:
+        labels = truth.read(1)
+    for method in ("dense", "learned"):
+        with rasterio.open(demo_folder / "maps" / f"{method}.tif") as dataset:
+            right = dataset.read(1) == labels
+        cells = [divmod(cell, 5) for cell in make_splits(25)[0].test]
+        inner = [right[20 * row + 2 : 20 * row + 18, 20 * col + 2 : 20 * col + 18] for row, col in cells]
+        record = load_record(demo_folder / "runs" / f"{method}-f0-s0")
+        # One pixel of 2,304 may round otherwise in a picture of another size.
+        assert abs(np.mean(inner) - record.scores["test"]) < 1e-3
