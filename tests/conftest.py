@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from geomask.demo.server import Server
 
 # Where cores are shared an example may take any time; a test that hangs shows all the same.
 hypothesis.settings.register_profile("shared", deadline=None)
@@ -107,3 +110,23 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_output(demo_folder: Path) -> str:
     """What the real ``geomask demo`` prints."""
     return (demo_folder.parent / "stdout.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[Server]:
+    """A server over the module's own fixture `folder`, as whatever test left it; ask for `server`."""
+    from geomask.demo.server import Server
+
+    with Server(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server over the module's fixture `folder`, with nothing counted, no fault set, and quick retries."""
+    from geomask import fetch
+
+    monkeypatch.setattr(fetch, "FIRST_WAIT", 0.01)
+    running.reset()
+    running.heal()
+    return running

@@ -1,11 +1,12 @@
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_bytes(name.encode() + DATA)
     (folder / "empty.bin").write_bytes(b"")
     return folder
-
-
-@pytest.fixture(scope="module")
-def running(folder: Path) -> Iterator[Server]:
-    with Server(folder) as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(module, "FIRST_WAIT", 0.01)
-    running.reset()
-    running.heal()
-    return running
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -283,3 +270,18 @@ def test_tests_cannot_reach_another_machine_through_obstore_either() -> None:
 def test_a_public_bucket_is_read_by_its_plain_address_without_credentials() -> None:
     store, path = locate("https://sentinel-cogs.s3.us-west-2.amazonaws.com/a/b.tif")
     assert (type(store).__name__, path) == ("HTTPStore", "a/b.tif")
+
+
+def test_ctrl_c_does_not_wait_for_the_rest(tmp_path: Path) -> None:
+    """A megabyte at 0.2 Mbit/s takes 40 s."""
+    (tmp_path / "slow.bin").write_bytes(bytes(1_000_000))
+    code = "import sys; from geomask.fetch import *; print('go', flush=True); fetch([Want(sys.argv[1], 0, 1_000_000)])"
+    with Server(tmp_path, bandwidth=2e5) as server:
+        line = [sys.executable, "-c", code, server.href("slow.bin")]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "go\n"
+            time.sleep(1.5)
+            child.send_signal(signal.SIGINT)
+            _, trace = child.communicate(timeout=15)
+    assert trace.rstrip().endswith("KeyboardInterrupt")

@@ -1,6 +1,5 @@
 import random
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from cogs import write_cog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomask import fetch
 from geomask.cog.index import FIRST_READ, header_requests, index_headers
 from geomask.cog.layout import MAX_HEADER, parse_layout
 from geomask.demo.server import Server
@@ -30,20 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cog(folder / "trailing.tif", driver="GTiff", height=300, width=300)
     write_cog(folder / "strips.tif", driver="GTiff", tiled=False, blockysize=16)
     return folder
-
-
-@pytest.fixture(scope="module")
-def running(folder: Path) -> Iterator[Server]:
-    with Server(folder) as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(fetch, "FIRST_WAIT", 0.01)
-    running.reset()
-    running.heal()
-    return running
 
 
 @pytest.mark.parametrize(

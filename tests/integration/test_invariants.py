@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -65,20 +64,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             size = {"height": 320, "width": 256, "block": 64, "first": 1 + 20 * date + 4 * number}
             write_cog(folder / f"date {date}" / f"{name} #{number}%.tif", **{**size, **options})
     return folder
-
-
-@pytest.fixture(scope="module")
-def running(folder: Path) -> Iterator[Server]:
-    with Server(folder) as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(fetch, "FIRST_WAIT", 0.01)
-    running.reset()
-    running.heal()
-    return running
 
 
 def items_of(folder: Path, server: Server | None = None) -> list[pystac.Item]:

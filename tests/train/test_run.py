@@ -33,7 +33,9 @@ def test_a_run_is_read_back_equal(run: Run, task: Task, tmp_path: Path) -> None:
 
 
 def test_a_second_run_replaces_the_first_and_other_folders_are_left_alone(run: Run, task: Task, tmp_path: Path) -> None:
+    (tmp_path / "a run" / "receipt.json").write_text("{}")  # of an inference with the first
     train_alone(task, Job("dense", 1, 0), "25%", QUICK, tmp_path / "a run")
+    assert not (tmp_path / "a run" / "receipt.json").exists()
     assert load_record(tmp_path / "a run").method == "dense"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
@@ -90,3 +92,11 @@ def test_a_job_that_fails_fails_them_all(task: Task, tmp_path: Path) -> None:
     with pytest.raises(SelectionError, match="budget"):
         train_all(task, [Job("uniform", 0, 0)], "500%", QUICK, tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_that_was_cut_off_is_made_anew(task: Task, tmp_path: Path) -> None:
+    train_alone(task, Job("uniform", 0, 0), "25%", QUICK, tmp_path / "a run")
+    (tmp_path / "a run" / "run.json").unlink()
+    (tmp_path / "a run" / ".model-x1y2.safetensors").write_bytes(b"draft")
+    train_alone(task, Job("uniform", 0, 0), "25%", QUICK, tmp_path / "a run")
+    assert load_record(tmp_path / "a run").method == "uniform"

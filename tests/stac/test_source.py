@@ -1,0 +1,37 @@
+from datetime import UTC, datetime
+
+import pystac
+import pytest
+
+from geomask.errors import ItemError
+from geomask.stac.profile import Band
+from geomask.stac.source import band_href, check_bands
+
+RED = Band("B04", "red", 10)
+
+
+def item(href: str, own: str = "s3://bucket/items/one.json") -> pystac.Item:
+    made = pystac.Item("one", None, None, datetime(2020, 1, 5, tzinfo=UTC), {}, assets={"red": pystac.Asset(href)})
+    made.set_self_href(own)
+    return made
+
+
+@pytest.mark.parametrize(
+    "href", ["/data/my cogs/B04.tif", "https://example.com/B04.tif", "s3://other/B04.tif", "file:///data/B04.tif"]
+)
+def test_an_absolute_address_is_taken_as_it_is(href: str) -> None:
+    assert band_href(item(href), RED) == href
+
+
+def test_a_relative_one_starts_from_the_item() -> None:
+    assert band_href(item("./B04.tif"), RED) == "s3://bucket/items/B04.tif"
+
+
+def test_an_item_without_the_asset_has_none() -> None:
+    assert band_href(item("/B04.tif"), Band("B02", "blue", 10)) is None
+
+
+def test_a_band_that_no_item_has_is_an_error_that_lists_what_there_is() -> None:
+    check_bands([item("/B04.tif"), None], [RED])
+    with pytest.raises(ItemError, match="no item has the asset blue of band B02; item one has red"):
+        check_bands([item("/B04.tif"), None], [Band("B02", "blue", 10)])
