@@ -222,12 +222,13 @@ def test_single_commands_repeat_the_demo(demo_folder: Path, demo_output: str, tm
     assert Manifest.load(tmp_path / "learned.geomask.jsonl").summary() == theirs.summary()
     assert theirs.summary() in demo_output
 
-    receipt = json.loads(run("infer", learned, items, "-o", tmp_path / "map"))
-    assert (
-        receipt["nbytes"]
-        == theirs.planned_nbytes
-        == json.loads((learned / "receipt.json").read_text())["server"]["bytes"]
-    )
+    # A copy: a run keeps the receipt of its last inference, and the demo's folder is shared by the tests.
+    mine = shutil.copytree(learned, tmp_path / "learned")
+    receipt = json.loads(run("infer", mine, items, "-o", tmp_path / "map"))
+    counted = json.loads((learned / "receipt.json").read_text())["server"]
+    assert receipt["nbytes"] == theirs.planned_nbytes == counted["bytes"]
+    kept = json.loads((mine / "receipt.json").read_text())
+    assert (kept["pixel_nbytes"], kept["selection"]) == (counted["pixel_bytes"], theirs.selection)
     assert pixels(tmp_path / "map" / "map.tif") == pixels(demo_folder / "maps" / "learned.tif")
 
     shutil.copytree(demo_folder / "runs", tmp_path / "report" / "runs")
