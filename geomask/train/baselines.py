@@ -84,7 +84,7 @@ def train_within(
             low, best = number, training
         else:
             high = number
-        heads = number * budget / spent
+        heads = number * budget / max(1, spent)  # channels that no item fills cost nothing
     if best is None:
         raise SelectionError(f"a budget of {budget:,} bytes is below the cost of a single learned channel")
     return best.finish()

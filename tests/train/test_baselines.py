@@ -34,3 +34,8 @@ def test_a_budget_below_a_channel_and_an_unknown_method_are_errors(chips: Chips,
         train_method("learned", chips, SPLIT, cost, 999, QUICK, 0)
     with pytest.raises(SelectionError, match="no method 'best'"):
         train_method("best", chips, SPLIT, cost, 5000, QUICK, 0)  # type: ignore[arg-type]
+
+
+def test_channels_that_no_item_fills_cost_nothing_and_do_no_harm(chips: Chips) -> None:
+    empty = Cost(np.zeros(12, np.int64), (), (("", 0),) * 12, (frozenset(),) * 12)
+    assert train_method("learned", chips, SPLIT, empty, 3000, QUICK, 0).channels == list(range(12))
