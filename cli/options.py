@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from pystac import Item
+
+    from geomask.signing import Sign
 
 
 class ListOption(click.Option):
@@ -77,6 +80,42 @@ def _is_numeric(token: str) -> bool:
     except ValueError:
         return False
 
+
+def _load_signer(ctx: click.Context, param: click.Parameter, value: str | None) -> Sign | None:
+    from geomask.errors import FetchError
+    from geomask.signing import load_signer
+
+    try:
+        return load_signer(value) if value is not None else None
+    except FetchError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+sign_option = click.option(
+    "--sign",
+    metavar="MODULE:FUNCTION",
+    callback=_load_signer,
+    help="Function that signs an href, such as planetary_computer:sign_url.",
+)
+"""How to sign what the items do not sign themselves; the command gets the function, or None."""
+
+index_option = click.option(
+    "--index",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Headers of `geomask index`, which are not fetched again.",
+)
+"""A header index that was kept."""
+
+no_prefix_option = click.option(
+    "--no-prefix",
+    "prefix",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Fetch whole GeoTIFF tiles, not the first rows alone: their checksums are reached.",
+)
+"""Arrives as ``prefix``, True without the flag."""
 
 items_argument = click.argument("items", metavar="ITEMS", type=click.Path(allow_dash=True))
 """An item collection: a file, or ``-`` for stdin."""

@@ -1,28 +1,31 @@
 """Byte ranges of any file, all at once: HTTP, S3, GCS, Azure and local paths.
 
-One semaphore bounds what is in flight over all files, since obstore opens as many connections as it is asked to. What
-comes back is checked (length, size, ETag) before anybody sees it: servers ignore ``If-Match``, proxies cut bodies.
-Retries are counted here, and obstore's own are off, or a receipt could not be true.
+What is in flight over all files is bounded here, since obstore opens as many connections as it is asked to. What comes
+back is checked (length, size, ETag) before anybody sees it: servers ignore ``If-Match``, proxies cut bodies. Retries
+are counted here, and obstore's own are off, or a receipt could not be true.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import posixpath
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from .errors import FetchError
+from .fault import DeniedError, PassingError, describe, explain
+from .signing import unsigned
+from .store import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from obstore import GetOptions, GetResult, ObjectMeta
+
+    from .signing import Sign
 
 #: Requests in flight over all files.
 CONCURRENCY = 24
@@ -33,6 +36,7 @@ FIRST_WAIT = 0.1
 STALL = 30.0
 
 _PID = os.getpid()
+_NO_DATE = datetime.fromtimestamp(0, UTC)  # obstore's, where a server gives none
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Want:
     """A byte range to fetch."""
 
     href: str
+    """Unsigned."""
     offset: int
     length: int
     """Bytes; fewer come where the file ends sooner and `size` is not known."""
@@ -50,6 +55,23 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Trip:
+    """What it took to fetch one want."""
+
+    href: str
+    """Unsigned."""
+    offset: int
+    nbytes: int
+    """Bytes that came and were kept."""
+    requests: int
+    """Requests that it took, retries included."""
+    wasted: int
+    """Bytes of bodies that came and were thrown away because they were cut short or wrong."""
+    seconds: float
+    """From the first request sent to the last byte; waiting for a place among those in flight is not in it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Got:
     """What came for a `Want`."""
 
@@ -57,14 +79,18 @@ class Got:
     size: int
     """Bytes of the whole file."""
     etag: str | None
-    requests: int
-    """Requests that it took, retries included."""
-    wasted: int
-    """Bytes of bodies that came and were thrown away because they were cut short or wrong."""
+    modified: str | None
+    """When the file was last changed, in ISO 8601 and UTC; None where its server does not say."""
+    trip: Trip
 
 
-def fetch(wants: Sequence[Want], on_done: Callable[[Got], object] | None = None) -> list[Got]:
+def fetch(
+    wants: Sequence[Want], on_done: Callable[[Want, Got], object] | None = None, sign: Sign | None = None
+) -> list[Got]:
     """The bytes of every want, in the order of `wants`; `on_done` is called as each arrives.
+
+    `sign` is called right before each request, since signatures expire, and one call at a time. Where access is denied
+    and it gives another signature, that is tried, once.
 
     Raises FetchError for what is not there, differs from what the want says, or still fails after `ATTEMPTS` tries.
     """
@@ -77,7 +103,7 @@ def fetch(wants: Sequence[Want], on_done: Callable[[Got], object] | None = None)
         return []
     # A thread and a loop of their own: the caller (a notebook, say) may be running an event loop already.
     loop = asyncio.new_event_loop()
-    task = loop.create_task(_fetch_all(wants, on_done))
+    task = loop.create_task(_fetch_all(wants, on_done, sign))
     with ThreadPoolExecutor(1, thread_name_prefix="geomask-fetch") as thread:
         try:
             return thread.submit(_run, loop, task).result()
@@ -94,141 +120,113 @@ def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[list[Got]]) -> list
         loop.close()
 
 
-async def _fetch_all(wants: Sequence[Want], on_done: Callable[[Got], object] | None) -> list[Got]:
-    places = asyncio.Semaphore(CONCURRENCY)
+async def _fetch_all(
+    wants: Sequence[Want], on_done: Callable[[Want, Got], object] | None, sign: Sign | None
+) -> list[Got]:
+    came: dict[int, Got] = {}
+    todo = iter(enumerate(wants))  # shared: a million wants are no million tasks
 
-    async def one(want: Want) -> Got:
-        async with places:
-            got = await _fetch_one(want)
-        if on_done:
-            on_done(got)
-        return got
+    async def work() -> None:
+        for number, want in todo:
+            came[number] = got = await _fetch_one(want, sign)
+            if on_done:
+                on_done(want, got)
 
-    tasks = [asyncio.create_task(one(want)) for want in wants]
+    workers = [asyncio.create_task(work()) for _ in range(min(CONCURRENCY, len(wants)))]
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.gather(*workers)
     finally:
-        for task in tasks:  # the first failure ends the rest
-            task.cancel()
+        for worker in workers:  # the first failure ends the rest
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return [came[number] for number in range(len(wants))]
 
 
-async def _fetch_one(want: Want) -> Got:
-    wasted = 0
-    fault: FetchError | None = None
-    for attempt in range(1, ATTEMPTS + 1):
+async def _fetch_one(want: Want, sign: Sign | None) -> Got:
+    attempt, start, wasted = 0, 0.0, 0
+    denied: dict[str, DeniedError] = {}
+    while True:
+        address = _signed(want.href, sign)
+        if address in denied:
+            raise denied[address]
+        attempt, start = attempt + 1, start or time.perf_counter()
         body: list[bytes] = []
         try:
-            meta = await _try(want, body)
-            return Got(b"".join(body), meta["size"], meta["e_tag"], attempt, wasted)
-        except _PassingError as error:
-            fault = error
-        wasted += sum(map(len, body))
-        if attempt < ATTEMPTS:
+            meta = await _try(want, address, body)
+            return _got(want, meta, b"".join(body), attempt, wasted, time.perf_counter() - start)
+        except DeniedError as error:
+            if denied:
+                raise
+            denied[address] = error
+        except PassingError as error:
+            if attempt >= ATTEMPTS:
+                last = want.offset + want.length - 1
+                raise FetchError(f"{unsigned(want.href)}: bytes {want.offset}-{last}: {error}") from error
             await asyncio.sleep(FIRST_WAIT * 2 ** (attempt - 1))
-    raise FetchError(f"{want.href}: bytes {want.offset}-{want.offset + want.length - 1}: {fault}") from fault
+        wasted += sum(map(len, body))
 
 
-class _PassingError(FetchError):
-    """Another try may do better."""
+def _signed(href: str, sign: Sign | None) -> str:
+    if sign is None:
+        return href
+    try:
+        return sign(href)
+    except Exception as error:  # somebody else's function
+        raise FetchError(f"{unsigned(href)} cannot be signed: {describe(error)}") from error
 
 
-async def _try(want: Want, body: list[bytes]) -> ObjectMeta:
+def _got(want: Want, meta: ObjectMeta, data: bytes, requests: int, wasted: int, seconds: float) -> Got:
+    date = meta["last_modified"]
+    modified = None if date == _NO_DATE else date.astimezone(UTC).isoformat()
+    trip = Trip(unsigned(want.href), want.offset, len(data), requests, wasted, seconds)
+    return Got(data, meta["size"], meta["e_tag"], modified, trip)
+
+
+async def _try(want: Want, address: str, body: list[bytes]) -> ObjectMeta:
     """One request; what comes of its body is added to `body`, as it counts even where the rest does not come."""
-    from obstore.exceptions import (
-        BaseError,
-        NotFoundError,
-        NotSupportedError,
-        PermissionDeniedError,
-        UnauthenticatedError,
-    )
+    from obstore.exceptions import BaseError
     from obstore.store import LocalStore
 
-    store, path = locate(want.href)
-    options: GetOptions = {"range": (want.offset, want.offset + want.length)}
+    store, path = locate(address)
+    options: GetOptions = {"range": (want.offset, _stop(want, want.size))}
     # From a server in chunks as they come, or those before a break are lost. A disk's are small and would be slow.
     chunk_size = want.length if isinstance(store, LocalStore) else 1
+    fault: FetchError
     try:
         result: GetResult = await asyncio.wait_for(store.get_async(path, options=options), STALL)
         stream = result.stream(min_chunk_size=chunk_size)
         while chunk := await asyncio.wait_for(anext(stream, None), STALL):
             body.append(chunk)
-    except (NotFoundError, FileNotFoundError) as error:
-        raise FetchError(f"{want.href}: no such file") from error
-    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-        raise FetchError(f"{want.href}: access denied; sign the items or give credentials") from error
-    except NotSupportedError as error:
-        raise FetchError(
-            f"{want.href}: its server ignores byte ranges; copy the file to one that knows them"
-        ) from error
-    except ValueError as error:
-        raise FetchError(f"{want.href}: {_first_line(error)}") from error
-    except TimeoutError as error:
-        raise _PassingError(f"no byte came for {STALL:g} s") from error
-    except (BaseError, OSError) as error:
-        raise _PassingError(_first_line(error)) from error
-    _check(want, result, sum(map(len, body)))
-    return result.meta
+    except TimeoutError:
+        fault = PassingError(f"no byte came for {STALL:g} s")
+    except (BaseError, OSError, ValueError) as error:
+        fault = explain(want.href, want.offset, error)
+    else:
+        _check(want, result, sum(map(len, body)))
+        return result.meta
+    raise fault  # out here, or obstore's error, which quotes the signed address, would be shown as its context
 
 
 def _check(want: Want, result: GetResult, nbytes: int) -> None:
     """Raise FetchError where the file is another one than was planned, or where not all came that was asked for."""
     size, etag = result.meta["size"], result.meta["e_tag"]
-    if want.size not in (None, size) or (want.etag and etag and want.etag != etag):
+    if want.size not in (None, size) or (want.etag and etag and _strong(want.etag) != _strong(etag)):
         raise FetchError(
-            f"{want.href} changed since it was planned "
+            f"{unsigned(want.href)} changed since it was planned "
             f"(size {want.size} -> {size}, ETag {want.etag} -> {etag}); compile the manifest anew"
         )
-    start, stop = want.offset, min(want.offset + want.length, size)
+    start, stop = want.offset, _stop(want, size)
     if tuple(result.range) != (start, stop) or nbytes != stop - start:
         first, last = result.range
-        raise _PassingError(f"{nbytes} bytes came, of range {first}-{last}, where {start}-{stop} was asked for")
+        raise PassingError(f"{nbytes} bytes came, of range {first}-{last}, where {start}-{stop} was asked for")
 
 
-def _first_line(error: Exception | None) -> str:
-    return str(error).strip().splitlines()[0] if error and str(error).strip() else type(error).__name__
+def _stop(want: Want, size: int | None) -> int:
+    """Where the bytes of a want end, exclusive."""
+    stop = want.offset + want.length
+    return stop if size is None else max(want.offset + 1, min(stop, size))  # an empty range is none at all
 
 
-def locate(href: str) -> tuple[Any, str]:
-    """The obstore store of an href and the path in it. Raises FetchError for what obstore does not know."""
-    try:
-        return _locate(href)
-    except ValueError as error:  # a port that is no number, a NUL in a path
-        raise FetchError(f"{href!r} is no address of a file: {error}") from error
-
-
-def _locate(href: str) -> tuple[Any, str]:
-    parts = urlsplit(href)
-    if len(parts.scheme) < 2:  # a path; one letter is a Windows drive
-        return _store("file", ""), _resolved(href)
-    if parts.scheme == "file":
-        return _store("file", ""), _resolved(unquote(parts.path))
-    if parts.query:
-        raise FetchError(f"{href}: signed addresses (with a query) are not supported yet")
-    return _store(parts.scheme, parts.netloc), unquote(posixpath.normpath(parts.path)).lstrip("/")
-
-
-def _resolved(path: str) -> str:
-    """As obstore wants it: from the root, without ``..``."""
-    return Path(path).resolve().as_posix().lstrip("/")
-
-
-@lru_cache(maxsize=64)
-def _store(scheme: str, netloc: str) -> Any:
-    from obstore.exceptions import BaseError
-    from obstore.store import HTTPStore, LocalStore, from_url
-
-    if scheme == "file":
-        return LocalStore("/")
-    # Plain http is for servers on this machine and inside a cluster. Retries and the end of waiting are ours: obstore
-    # allows a whole answer 30 s, in which a slow line does not carry a large one.
-    options: dict[str, Any] = {
-        "client_options": {"allow_http": True, "timeout": "1day"},
-        "retry_config": {"max_retries": 0},
-    }
-    try:
-        if scheme in ("http", "https"):
-            # from_url takes the plain address of a bucket for its API, and asks for credentials.
-            return HTTPStore.from_url(f"{scheme}://{netloc}", **options)
-        return from_url(f"{scheme}://{netloc}", **options)
-    except (BaseError, ValueError) as error:
-        raise FetchError(f"{scheme}://{netloc}: {_first_line(error)}") from error
+def _strong(etag: str) -> str:
+    """The text of an ETag: a proxy that compresses on other occasions marks it as weak, and the bytes are the same."""
+    return etag.removeprefix("W/")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pystac.utils import is_absolute_href
 
 from ..errors import ItemError
+from ..signing import unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def band_href(item: Item, band: Band) -> str | None:
-    """The absolute address of the file that holds a band of an item, or None where the item has no such asset."""
+    """The absolute address of the file that holds a band, unsigned, or None where the item has no such asset."""
     asset = item.assets.get(band.asset)
     if asset is None:
         return None
     # A path of this machine is absolute, wherever the item says that it is from.
-    return asset.href if is_absolute_href(asset.href) else asset.get_absolute_href() or asset.href
+    return unsigned(asset.href if is_absolute_href(asset.href) else asset.get_absolute_href() or asset.href)
 
 
 def check_bands(items: Iterable[Item | None], bands: Sequence[Band]) -> None:

@@ -27,6 +27,19 @@ def test_a_relative_one_starts_from_the_item() -> None:
     assert band_href(item("./B04.tif"), RED) == "s3://bucket/items/B04.tif"
 
 
+@pytest.mark.parametrize(
+    ("href", "bare"),
+    [
+        ("https://h/B04.tif?versionId=3&sv=1&sig=x", "https://h/B04.tif?versionId=3"),
+        ("https://me:hush@h/B04.tif", "https://h/B04.tif"),
+        ("./B04.tif?X-Amz-Signature=x", "s3://bucket/items/B04.tif"),
+        ("/data/who?sig=x.tif", "/data/who?sig=x.tif"),
+    ],
+)
+def test_it_is_unsigned(href: str, bare: str) -> None:
+    assert band_href(item(href), RED) == bare
+
+
 def test_an_item_without_the_asset_has_none() -> None:
     assert band_href(item("/B04.tif"), Band("B02", "blue", 10)) is None
 
