@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import numpy as np
 
 from .errors import GridError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Two grids line up when their pixel edges differ by less than this share of a pixel. Catalogs round coordinates to
 #: four decimals; a shift that changes which pixel is read is never smaller than half a pixel.
 ALIGNED = 1e-2
+
+#: Rows or columns of the largest grid: GDAL counts no further than 2^31, and products of two fit 64 bits.
+MAX_SIZE = 1 << 30
 
 #: ``EPSG:32633``, or the beginning of WKT 1 or 2: ``PROJCS[``, ``BOUNDCRS[``.
 CRS_TEXT = re.compile(r"[A-Za-z]+:\w+\Z|[A-Z_]+\s*\[")
@@ -40,6 +42,8 @@ class Window:
         """Refuse an empty window: nothing downstream has a use for one."""
         if self.height < 1 or self.width < 1:
             raise GridError(f"a window has at least one row and one column, not {self.height} x {self.width}")
+        if max(abs(self.row_off), abs(self.col_off), self.height, self.width) > MAX_SIZE:
+            raise GridError(f"{self} reaches over {MAX_SIZE} rows or columns")
 
     @property
     def row_stop(self) -> int:
@@ -56,33 +60,46 @@ class Window:
         return self.row_off >= 0 and self.col_off >= 0 and self.row_stop <= height and self.col_stop <= width
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """Where the pixels of a source window land in a target window."""
+    """Where the pixels of a source window land in a target window: each target pixel takes the one under its centre."""
 
     source: Window
     """The part of the source to read, in its pixels."""
-    repeat: int
-    """Target pixels along one side of a source pixel."""
-    crop_row: int
-    """Repeated rows to drop before the first target row."""
-    crop_col: int
-    """Repeated columns to drop before the first target column."""
+    rows: np.ndarray
+    """For each target row that is covered, the row of `source` that fills it, int64."""
+    cols: np.ndarray
+    """For each target column that is covered, the column of `source`, int64."""
     row: int
     """First target row that is covered, counted from the target window's."""
     col: int
     """First target column that is covered."""
-    height: int
-    """Target rows covered."""
-    width: int
-    """Target columns covered."""
 
     def paste(self, pixels: np.ndarray, out: np.ndarray) -> None:
-        """Write `pixels` (rows, columns of the source window) into `out` (rows, columns of the target window)."""
-        fine = pixels.repeat(self.repeat, 0).repeat(self.repeat, 1)
-        rows = slice(self.crop_row, self.crop_row + self.height)
-        cols = slice(self.crop_col, self.crop_col + self.width)
-        out[self.row : self.row + self.height, self.col : self.col + self.width] = fine[rows, cols]
+        """Write `pixels` (..., rows, columns of the source window) into `out` (..., rows, columns of the target)."""
+        target = out[..., self.row : self.row + len(self.rows), self.col : self.col + len(self.cols)]
+        target[...] = pixels[..., self.rows[:, None], self.cols]
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of a target grid over a source, in whole target pixels."""
+
+    shift: int
+    """Target pixels from the source's first edge to the target's."""
+    extent: int
+    """Target pixels that the source covers."""
+    size: int
+    """Pixels of the source."""
+
+    def span(self, first: Any, count: Any) -> tuple[Any, Any]:
+        """What the source covers of `count` target pixels from `first` on, counted from the source's first edge."""
+        start = np.clip(first + self.shift, 0, self.extent)
+        return start, np.clip(first + self.shift + count, start, self.extent)
+
+    def pixel(self, at: Any) -> Any:
+        """The source's pixel under the centre of a target pixel, counted as `span` does."""
+        return (2 * at + 1) * self.size // (2 * self.extent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,8 @@ class Grid:
             raise GridError(f"a grid needs finite edges and positive pixel sizes, not {numbers}")
         if self.height < 1 or self.width < 1:
             raise GridError(f"a grid has at least one row and one column, not {self.height} x {self.width}")
+        if max(self.height, self.width) > MAX_SIZE:
+            raise GridError(f"a grid has at most {MAX_SIZE} rows and columns, not {self.height} x {self.width}")
 
     @classmethod
     def from_transform(cls, crs: str, transform: tuple[float, ...], height: int, width: int) -> Self:
@@ -164,31 +183,55 @@ class Grid:
         res_y, res_x = self.res_y * self.height / height, self.res_x * self.width / width
         return Grid(self.crs, self.left, self.top, res_y, res_x, height, width)
 
-    def place(self, window: Window, source: Grid) -> Placement | None:
-        """Which pixels of `source` fill `window` of this grid, and where; None where they do not meet.
+    def place(self, window: Window, source: Grid, size: tuple[int, int] | None = None) -> Placement | None:
+        """Which pixels of a file fill `window` of this grid, and where; None where they do not meet.
 
-        The source's pixels are as large as this grid's or a whole multiple; each is repeated (nearest neighbour).
+        `source` is the file's grid, `size` the (rows, columns) of the level that is read, None for full resolution. The
+        pixels of the file, or of the level where this grid is coarser than the file, are as large as this grid's or a
+        whole multiple, and their edges line up. An overview's need not: its size seldom divides the file's.
         Raises GridError where CRSs differ, a pixel size is no whole multiple, or pixel edges do not line up.
         """
+        rows, cols = self._axes(source, size)
+        (top, stop), (left, right) = rows.span(window.row_off, window.height), cols.span(window.col_off, window.width)
+        if top == stop or left == right:
+            return None
+        row_at, col_at = rows.pixel(np.arange(top, stop)), cols.pixel(np.arange(left, right))
+        row, col = int(row_at[0]), int(col_at[0])
+        return Placement(
+            source=Window(row, col, int(row_at[-1]) + 1 - row, int(col_at[-1]) + 1 - col),
+            rows=row_at - row,
+            cols=col_at - col,
+            row=int(top) - window.row_off - rows.shift,
+            col=int(left) - window.col_off - cols.shift,
+        )
+
+    def cover(
+        self, windows: np.ndarray, source: Grid, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`place` for many windows: the positions of those that the file meets, and what to read for each.
+
+        `windows` is int64 (windows, 4), each row as `Window` has it; so is the second array. Raises as `place` does.
+        """
+        rows, cols = self._axes(source, size)
+        (top, stop), (left, right) = rows.span(windows[:, 0], windows[:, 2]), cols.span(windows[:, 1], windows[:, 3])
+        met = np.flatnonzero((top < stop) & (left < right))
+        row, row_last = rows.pixel(top[met]), rows.pixel(stop[met] - 1)
+        col, col_last = cols.pixel(left[met]), cols.pixel(right[met] - 1)
+        return met, np.stack([row, col, row_last + 1 - row, col_last + 1 - col], 1)
+
+    def _axes(self, source: Grid, size: tuple[int, int] | None) -> tuple[_Axis, _Axis]:
         if not same_crs(self.crs, source.crs):
             raise GridError(f"the file is in {source.crs[:60]}, the grid in {self.crs[:60]}; choose the file's CRS")
-        repeat = _multiple(source, self)
-        first_row = window.row_off + _offset(source.top - self.top, self.res_y, "rows")
-        first_col = window.col_off + _offset(self.left - source.left, self.res_x, "columns")
-        top, stop = max(first_row, 0), min(first_row + window.height, source.height * repeat)
-        left, right = max(first_col, 0), min(first_col + window.width, source.width * repeat)
-        if top >= stop or left >= right:
-            return None
-        row, col = top // repeat, left // repeat
-        return Placement(
-            source=Window(row, col, -(-stop // repeat) - row, -(-right // repeat) - col),
-            repeat=repeat,
-            crop_row=top - row * repeat,
-            crop_col=left - col * repeat,
-            row=top - first_row,
-            col=left - first_col,
-            height=stop - top,
-            width=right - left,
+        height, width = size or (source.height, source.width)
+        coarser = source.res_y < self.res_y * (1 - ALIGNED)
+        base = source.resized(height, width) if coarser else source
+        repeat = _multiple(base, self)
+        extents = base.height * repeat, base.width * repeat
+        if max(extents) > MAX_SIZE:
+            raise GridError(f"the file covers {extents[0]} x {extents[1]} pixels of the grid, over {MAX_SIZE}")
+        return (
+            _Axis(_offset(base.top - self.top, self.res_y, "rows"), extents[0], height),
+            _Axis(_offset(self.left - base.left, self.res_x, "columns"), extents[1], width),
         )
 
 
@@ -231,7 +274,7 @@ def _multiple(source: Grid, target: Grid) -> int:
 
 
 def _offset(distance: float, res: float, axis: str) -> int:
-    pixels = distance / res
+    pixels = max(-2.0 * MAX_SIZE, min(distance / res, 2.0 * MAX_SIZE))  # beyond it nothing meets
     if abs(pixels - round(pixels)) > ALIGNED:
         raise GridError(f"the file's {axis} are shifted by {pixels % 1:.3f} of a pixel against the grid; snap the grid")
     return round(pixels)
