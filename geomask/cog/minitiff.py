@@ -11,44 +11,54 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..grid import Window
-from .layout import PLACE_TAGS, ByteRange, Tag
+from .layout import PLACE_TAGS
+from .level import ByteRange, Tag
+from .prefix import shorter_tile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from .layout import Layout
+    from .level import Level
 
 LONG, DOUBLE, LONG8 = 4, 12, 16
+WIDTH, HEIGHT, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS, PIXEL_SCALE, TIE_POINT = 256, 257, 323, 324, 325, 33550, 33922
 
 
 def cut_tiff(
-    layout: Layout, version: int | None, index: int, window: Window, tile: Callable[[ByteRange], bytes]
+    layout: Layout,
+    level: Level,
+    planes: Collection[int],
+    window: Window,
+    tile: Callable[[ByteRange], bytes],
+    rows: int | None = None,
 ) -> tuple[bytes, int, int]:
-    """A TIFF that holds the tiles of `window` of one level, and the (row, column) of the window in it.
+    """A TIFF that holds the tiles of `window` of a level or a mask, and the (row, column) of the window in it.
 
-    `tile` gives the bytes of a tile. In a band-interleaved file only band `index` (1-based) is filled; the others read
-    as nodata.
+    `tile` gives the bytes of a tile. In a band-interleaved file only `planes` (0-based) are filled; the others read as
+    nodata. With `rows` the window lies in the first `rows` of one row of tiles, and `tile` gives what `first_rows` makes.
     """
-    level = layout.level(version)
-    rows, cols = level.tiles(window)
-    offsets, lengths = level.offsets[:, rows, cols], level.lengths[:, rows, cols].copy()
-    if len(lengths) > 1:
-        lengths[[plane for plane in range(len(lengths)) if plane != index - 1]] = 0
-    top, left = rows.start * level.tile_height, cols.start * level.tile_width
-    height = min(rows.stop * level.tile_height, level.height) - top
-    width = min(cols.stop * level.tile_width, level.width) - left
+    tile_rows, tile_cols = level.tiles(window)
+    top, left = tile_rows.start * level.tile_height, tile_cols.start * level.tile_width
+    tile_height = level.tile_height if rows is None else shorter_tile(rows)
+    height = rows or min(tile_rows.stop * level.tile_height, level.height) - top
+    width = min(tile_cols.stop * level.tile_width, level.width) - left
+    offsets, lengths = level.offsets[:, tile_rows, tile_cols], level.lengths[:, tile_rows, tile_cols].copy()
+    lengths[[plane for plane in range(len(lengths)) if plane not in planes]] = 0
     data = [
-        tile(ByteRange(int(offset), int(length))) if length else b""
-        for offset, length in zip(offsets.flat, lengths.flat, strict=True)
+        tile(ByteRange(offset, length)) if length else b""
+        for offset, length in zip(offsets.ravel().tolist(), lengths.ravel().tolist(), strict=True)
     ]
-    order, place = layout.byteorder, layout.level_grid(version).crop(Window(top, left, height, width))
+    order = layout.byteorder
+    place = layout.grid.resized(level.height, level.width).crop(Window(top, left, height, width))
     tags = [
         # those of the whole file would be wrong here, and overviews have none
-        *(tag for tag in level.tags if tag.code not in PLACE_TAGS),
-        _number(256, LONG, order, width),
-        _number(257, LONG, order, height),
-        _number(33550, DOUBLE, order, place.res_x, place.res_y, 0.0),
-        _number(33922, DOUBLE, order, 0.0, 0.0, 0.0, place.left, place.top, 0.0),
+        *(tag for tag in level.tags if tag.code not in PLACE_TAGS and tag.code != TILE_LENGTH),
+        _number(WIDTH, LONG, order, width),
+        _number(HEIGHT, LONG, order, height),
+        _number(TILE_LENGTH, LONG, order, tile_height),
+        _number(PIXEL_SCALE, DOUBLE, order, place.res_x, place.res_y, 0.0),
+        _number(TIE_POINT, DOUBLE, order, 0.0, 0.0, 0.0, place.left, place.top, 0.0),
     ]
     return _write(tags, data, order), window.row_off - top, window.col_off - left
 
@@ -60,7 +70,7 @@ def _number(code: int, dtype: int, order: str, *values: float) -> Tag:
 
 def _write(tags: list[Tag], tiles: list[bytes], order: str) -> bytes:
     """Header, one IFD, long values, then the tiles."""
-    lengths = _number(325, LONG8, order, *map(len, tiles))
+    lengths = _number(TILE_COUNTS, LONG8, order, *map(len, tiles))
     ifd_at, entries = 16, len(tags) + 2
     values_at = ifd_at + 8 + 20 * entries + 8
     long_values = sum(len(tag.value) for tag in [*tags, lengths] if len(tag.value) > 8)
@@ -70,7 +80,7 @@ def _write(tags: list[Tag], tiles: list[bytes], order: str) -> bytes:
     for tile in tiles:
         places.append(position if tile else 0)  # 0, 0: a sparse tile
         position += len(tile)
-    offsets = _number(324, LONG8, order, *places)
+    offsets = _number(TILE_OFFSETS, LONG8, order, *places)
     entry_bytes, value_bytes = [], []
     for tag in sorted([*tags, lengths, offsets], key=lambda tag: tag.code):
         if len(tag.value) > 8:

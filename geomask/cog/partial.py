@@ -24,6 +24,8 @@ class PartialFile(io.RawIOBase):
 
     missing: int | None = None
     """One past the last byte of the first read that could not be answered."""
+    reach: int = 0
+    """One past the last byte that a read was answered with: up to here the head alone answers the same reads."""
 
     def __init__(self, head: bytes, size: int) -> None:
         self._head, self._size, self._position = head, size, 0
@@ -52,6 +54,7 @@ class PartialFile(io.RawIOBase):
             self.missing = self.missing or stop
             raise TruncatedHeaderError(stop)
         data = self._head[self._position : stop]
+        self.reach = max(stop, self.reach)
         self._position = max(stop, self._position)
         return data
 

@@ -2,17 +2,22 @@ import struct
 import time
 import tracemalloc
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
+import tifffile
 from cogs import write_cog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geomask.cog.layout import ByteRange, Layout, Level, parse_layout
+from geomask.cog.layout import Layout, parse_layout
+from geomask.cog.level import ByteRange, Level, no_tables
+from geomask.cog.pages import parse_pages
 from geomask.cog.partial import TruncatedHeaderError
 from geomask.errors import GridError, LayoutError
 from geomask.grid import Window
@@ -30,6 +35,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "sparse": {"values": lambda *_: np.zeros((1, 1)), "SPARSE_OK": True},
     "float": {"dtype": "float32", "predictor": 3, "nodata": float("nan")},
     "no nodata": {"nodata": None, "dtype": "int16"},
+    "alpha": {"driver": "GTiff", "bands": 4, "nodata": None, "dtype": "uint8", "photometric": "RGB", "ALPHA": "YES"},
+    "strips": {"driver": "GTiff", "tiled": False, "blockysize": 16},
+    "ccitt": {"driver": "GTiff", "dtype": "uint8", "nodata": None, "compress": "ccittfax4", "NBITS": 1},
 }
 
 
@@ -46,7 +54,9 @@ def parse(path: Path, stop: int | None = None) -> Layout:
 def facts(layout: Layout) -> list[Any]:
     levels = [(lv.height, lv.width, lv.tile_height, lv.tile_width, lv.tags) for lv in layout.levels]
     tables = [(lv.offsets.tolist(), lv.lengths.tolist()) for lv in layout.levels]
-    return [levels, tables, layout.grid, layout.count, layout.dtype, str(layout.nodata), layout.byteorder, layout.size]
+    file = [layout.size, layout.etag, layout.modified, layout.header_end, layout.byteorder, layout.why]
+    meaning = [layout.grid, layout.count, layout.dtype, str(layout.nodata), layout.alpha, layout.scales, layout.offsets]
+    return [levels, tables, file, meaning]
 
 
 def test_a_layout_says_what_rasterio_says(file: Path) -> None:
@@ -104,6 +114,13 @@ def test_a_truncated_header_asks_for_more_until_it_is_whole(file: Path) -> None:
         assert facts(parse(file, enough)) == whole
 
 
+def test_a_header_up_to_its_end_parses_to_the_same_and_one_byte_less_does_not(file: Path) -> None:
+    whole, size = parse(file), file.stat().st_size
+    assert facts(parse(file, whole.header_end)) == facts(whole)
+    with pytest.raises(TruncatedHeaderError):
+        parse_layout("a.tif", file.read_bytes()[: whole.header_end - 1], size)
+
+
 def test_a_file_cut_short_is_refused_whatever_is_left_of_it(file: Path) -> None:
     data = file.read_bytes()
     ends = (lv.offsets[lv.lengths > 0] + lv.lengths[lv.lengths > 0] for lv in parse(file).levels)
@@ -155,8 +172,6 @@ def write_plain(path: Path, **options: Any) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tiled": False, "blockxsize": None, "blockysize": 16}, "strips"),
-        ({"nodata": 255}, "internal mask"),
         ({"crs": None}, "names no CRS"),
         ({"transform": None}, "no transform"),
         ({"transform": None, "crs": None}, "no transform"),
@@ -172,12 +187,179 @@ def test_what_is_not_supported_is_refused_by_name(options: dict[str, Any], messa
     assert "odd.tif" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, None),
+        ({"driver": "GTiff", "tiled": False, "blockysize": 16}, "it is stored in strips, not tiles"),
+        (
+            {"driver": "GTiff", "dtype": "uint8", "nodata": None, "compress": "ccittfax4", "NBITS": 1},
+            "it is compressed with CCITT (TIFF compression 4)",
+        ),
+        *(({"compress": name, "predictor": 1}, None) for name in ("none", "lzw", "zstd", "lerc")),
+        *(({"driver": "GTiff", "compress": name}, None) for name in ("packbits", "lzma")),
+        ({"compress": "jpeg", "dtype": "uint8", "nodata": None}, None),
+        ({"compress": "webp", "dtype": "uint8", "bands": 3, "nodata": None, "interleave": "pixel"}, None),
+    ],
+)
+def test_a_layout_says_why_no_tiles_can_be_cut(options: dict[str, Any], why: str | None, tmp_path: Path) -> None:
+    assert parse(write_cog(tmp_path / "a.tif", **options)).why == why
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(34712, "JPEG 2000"), (50002, "JPEG XL"), (6, "old-style JPEG"), (777, "")]
+)
+def test_a_compression_that_is_not_cut_is_named(number: int, name: str, tmp_path: Path) -> None:
+    data = write_cog(tmp_path / "a.tif").read_bytes()
+    entry = struct.pack("<HHI", 259, 3, 1)
+    assert data.count(entry + b"\x08\0") == 3
+    data = data.replace(entry + b"\x08\0", entry + struct.pack("<H", number))
+    pages = parse_pages("a.tif", data, len(data))
+    assert pages.why == f"it is compressed with {name or 'an unknown method'} (TIFF compression {number})"
+    assert [level.compression for level in pages.levels] == [number] * 3
+    with pytest.raises(LayoutError, match=r"a\.tif is no GeoTIFF that GDAL opens: "):
+        parse_layout("a.tif", data, len(data))
+
+
 def test_a_second_image_is_not_passed_off_as_an_overview(tmp_path: Path) -> None:
     data = bytearray(write_cog(tmp_path / "a.tif").read_bytes())
     kind = struct.pack("<HHII", 254, 4, 1, 1)  # NewSubfileType: a reduced image
     assert data.count(kind) == 2
-    with pytest.raises(LayoutError, match="several images"):
-        parse_layout("pages.tif", bytes(data.replace(kind, struct.pack("<HHII", 254, 4, 1, 0))), len(data))
+    layout = parse_layout("pages.tif", bytes(data.replace(kind, struct.pack("<HHII", 254, 4, 1, 0), 1)), len(data))
+    assert [(level.height, level.width) for level in layout.levels] == [(100, 90), (25, 23)]
+    assert layout.why == "it holds 2 images"
+
+
+def write_masked(path: Path, driver: str = "COG") -> Path:
+    """A file of 300 x 260 with an internal mask on every level, in tiles of 128."""
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write_cog(path, driver="GTiff", height=300, width=260, block=128, nodata=None, overviews=False)
+        with rasterio.open(path, "r+") as dataset:
+            rows, columns = np.indices(dataset.shape)
+            dataset.write_mask((rows * columns % 7 > 2) & (rows > 9))
+            dataset.build_overviews([2, 4])
+    if driver == "COG":
+        rasterio.shutil.copy(path, path.with_suffix(".cog.tif"), driver="COG", compress="deflate", blocksize=128)
+        return path.with_suffix(".cog.tif")
+    return path
+
+
+@pytest.mark.parametrize("driver", ["COG", "GTiff"])
+def test_every_level_has_its_mask_and_no_mask_is_taken_for_an_overview(driver: str, tmp_path: Path) -> None:
+    path = write_masked(tmp_path / "a.tif", driver)
+    layout, data = parse(path), path.read_bytes()
+    assert layout.why is None
+    assert layout.alpha is None
+    assert [(level.height, level.width) for level in layout.levels] == [(300, 260), (150, 130), (75, 65)]
+    for number, level in enumerate(layout.levels):
+        mask = level.mask
+        assert mask is not None
+        assert (mask.height, mask.width, mask.mask) == (level.height, level.width, None)
+        assert mask.compression == 8
+        options = {"overview_level": number - 1} if number else {}
+        with rasterio.open(path, **options) as dataset:
+            wanted = dataset.read_masks(1) > 0
+        found = np.zeros((mask.offsets.shape[1] * mask.tile_height, mask.offsets.shape[2] * mask.tile_width), bool)
+        for piece, (row, col) in zip(
+            mask.ranges(1, Window(0, 0, mask.height, mask.width)), np.ndindex(mask.offsets.shape[1:]), strict=True
+        ):
+            bits = np.unpackbits(np.frombuffer(zlib.decompress(data[piece.offset : piece.stop]), "uint8"))
+            place = np.s_[row * mask.tile_height : (row + 1) * mask.tile_height]
+            found[place, col * mask.tile_width : (col + 1) * mask.tile_width] = bits.reshape(mask.tile_height, -1)
+        np.testing.assert_array_equal(found[: mask.height, : mask.width], wanted)
+
+
+def test_a_header_with_masks_is_whole_only_with_theirs(tmp_path: Path) -> None:
+    layout = parse(path := write_masked(tmp_path / "a.tif", "GTiff"))
+    again = parse(path, layout.header_end)
+    for one, other in zip(layout.levels, again.levels, strict=True):
+        assert one.mask
+        assert other.mask
+        np.testing.assert_array_equal(one.mask.offsets, other.mask.offsets)
+        assert one.mask.tags == other.mask.tags
+    with pytest.raises(TruncatedHeaderError):
+        parse(path, layout.header_end - 1)
+
+
+@pytest.mark.parametrize(
+    ("bands", "nodata", "alpha"),
+    [(2, None, 2), (4, None, 4), (4, 0, None), (5, None, None)],  # of five, GDAL masks no band
+)
+def test_an_alpha_band_is_named_where_gdal_masks_by_it(
+    bands: int, nodata: float | None, alpha: int | None, tmp_path: Path
+) -> None:
+    options = {"photometric": "RGB"} if bands == 4 else {}
+    path = write_cog(
+        tmp_path / "a.tif", driver="GTiff", bands=bands, nodata=nodata, dtype="uint8", ALPHA="YES", **options
+    )
+    layout = parse(path)
+    with rasterio.open(path) as dataset:
+        flags = {flag.name for of_band in dataset.mask_flag_enums for flag in of_band}
+    assert ("alpha" in flags) == (alpha is not None)
+    assert (layout.alpha, layout.why) == (alpha, None)
+
+
+def test_scales_and_offsets_are_those_of_the_file(tmp_path: Path) -> None:
+    path = write_cog(tmp_path / "a.tif", driver="GTiff", bands=2)
+    assert (parse(path).scales, parse(path).offsets) == ((1.0, 1.0), (0.0, 0.0))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (0.5, 0.0001), (-3.0, 7.25)
+    assert (parse(path).scales, parse(path).offsets) == ((0.5, 0.0001), (-3.0, 7.25))
+
+
+def test_files_whose_tags_differ_in_one_byte_do_not_share_their_meaning(tmp_path: Path) -> None:
+    data = write_cog(tmp_path / "a.tif", nodata=7).read_bytes()
+    entry = struct.pack("<HHI", 42113, 2, 2)
+    other = data.replace(entry + b"7", entry + b"9", 1)
+    assert other != data
+    found = [parse_layout("a.tif", content, len(content)).nodata for content in (data, other, data)]
+    assert found == [7, 9, 7]
+
+
+def test_overviews_in_sub_pages_are_found_as_gdal_finds_them(tmp_path: Path) -> None:
+    pixels = np.arange(512 * 512, dtype="uint16").reshape(512, 512)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        place = [(33550, 12, 3, (10.0, 10.0, 0.0)), (33922, 12, 6, (0.0, 0.0, 0.0, 5e5, 5e6, 0.0))]
+        crs = (34735, 3, 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633))
+        options: dict[str, Any] = {"tile": (128, 128), "compression": "deflate"}
+        file.write(pixels, subifds=1, extratags=[(*tag, True) for tag in (*place, crs)], **options)
+        file.write(pixels[::2, ::2], subfiletype=1, **options)
+    layout = parse(tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif", overview_level=0) as dataset:
+        assert [(level.height, level.width) for level in layout.levels] == [(512, 512), dataset.shape]
+    assert 330 not in {tag.code for tag in layout.levels[0].tags}
+
+
+@given(st.floats(1, 2000), st.floats(0.5, 2))
+@settings(deadline=None)
+def test_a_version_is_the_coarsest_whose_real_pixels_are_no_larger(
+    layout_100: Layout, res_y: float, ratio: float
+) -> None:
+    res_x = res_y * ratio
+    grids = {version: layout_100.level_grid(version) for version in (None, 0, 1)}
+    fits = [v for v, grid in grids.items() if grid.res_y <= 1.01 * res_y and grid.res_x <= 1.01 * res_x]
+    assert layout_100.version_for(res_y, res_x) == max(fits, key=lambda v: grids[v].res_y, default=None)
+
+
+@pytest.fixture(scope="module")
+def layout_100(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """Of 100 x 90 pixels of 10 m; the coarsest overview is 25 x 23, pixels of 40 by 39.13 m."""
+    return parse(write_cog(tmp_path_factory.mktemp("versions") / "a.tif"))
+
+
+@pytest.mark.parametrize(
+    ("res", "version"),
+    [(5, None), (10, None), (19.7, None), (19.9, 0), (20, 0), (39.5, 0), (39.7, 1), (40, 1), (1e9, 1)],
+)
+def test_versions_go_by_the_files_own_sizes(layout_100: Layout, res: float, version: int | None) -> None:
+    assert layout_100.version_for(res, res) == version
+
+
+def test_a_level_without_tables_has_no_ranges() -> None:
+    level = Level(100, 90, 32, 32, no_tables(), no_tables())
+    assert list(level.ranges(1, Window(0, 0, 50, 50))) == []
+    with pytest.raises(GridError):
+        list(level.ranges(1, Window(60, 0, 50, 50)))
 
 
 @pytest.mark.parametrize("data", [b"", b"II", b"II*\0", b"<html>", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(5000)])

@@ -8,7 +8,8 @@ import rasterio
 from cogs import expected, write_cog
 from rasterio.io import MemoryFile
 
-from geomask.cog.layout import ByteRange, Layout, parse_layout
+from geomask.cog.layout import Layout, parse_layout
+from geomask.cog.level import ByteRange
 from geomask.cog.minitiff import cut_tiff
 from geomask.grid import Window
 
