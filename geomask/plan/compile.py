@@ -1,68 +1,30 @@
-"""From a selection to a manifest: items into slots, channels into files, windows into byte ranges."""
+"""From a selection to a manifest: windows into byte ranges."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from ..cog.index import HeaderIndex, index_headers
-from ..errors import GridError, ItemError
-from ..grid import Grid, Window
+import numpy as np
+
+from ..errors import ItemError
+from ..grid import Window
 from ..selection import Channel, Selection
-from ..stac.slots import fill_slots
-from ..stac.source import band_href, check_bands
 from .cost import Cost
 from .manifest import Manifest
-from .request import ReadRequest
+from .request import Requests, Source
+from .runs import LEADER_GAP
+from .sources import find_files, find_pieces, find_sources
+from .tiles import Tiles, window_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pystac import Item
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The file of one channel."""
-
-    channel: int
-    """Position in the selection's channels."""
-    item: Item
-    href: str
-
-
-def find_sources(selection: Selection, items: Iterable[Item]) -> list[Source]:
-    """The files that the selection names, one a channel; a channel that no item fills has none.
-
-    Raises ItemError where there is none at all, or where a band is in no item.
-    """
-    filled = fill_slots(selection.slots, items)
-    check_bands(filled, [selection.bands[band] for band in sorted({c.band for c in selection.channels})])
-    sources = []
-    for number, channel in enumerate(selection.channels):
-        item = filled[channel.slot]
-        href = item and band_href(item, selection.bands[channel.band])
-        if item and href:
-            sources.append(Source(number, item, href))
-    if not sources and selection.channels:
-        first, last = selection.slots[0].name, selection.slots[-1].name
-        raise ItemError(f"no item fills any slot of the selection ({first} to {last}); search those dates")
-    return sources
-
-
-def index_selection(
-    selection: Selection, items: Iterable[Item], on_done: Callable[[], object] | None = None
-) -> HeaderIndex:
-    """The headers of the files that the selection names, and of no other. Raises as `index_headers` does."""
-    return index_headers((source.href for source in find_sources(selection, items)), on_done)
-
-
-def choose_grid(selection: Selection, items: Iterable[Item], index: HeaderIndex) -> Grid:
-    """The grid of the finest file that the selection names, the first by slot and band among equals."""
-    grids = [index[source.href].grid for source in find_sources(selection, items)]
-    if not grids:
-        raise ItemError("an empty selection has no grid of its own; name one")
-    return min(grids, key=lambda grid: grid.res_y * grid.res_x)
+    from ..cog.index import HeaderIndex
+    from ..cog.layout import Layout
+    from ..grid import Grid
 
 
 def compile_manifest(
@@ -71,56 +33,80 @@ def compile_manifest(
     index: HeaderIndex,
     grid: Grid,
     chips: Sequence[Window] | None = None,
+    *,
+    gap: int = LEADER_GAP,
+    profile: str | None = None,
+    search: dict[str, Any] | None = None,
 ) -> Manifest:
     """The manifest that fills the channels of `selection` over `chips` (windows of `grid`; None: all of it).
 
-    Raises ItemError for a file that is not in `index` or a band that no item has, and GridError where a file does not
-    line up with the grid.
+    A channel at full resolution is read from an overview where the grid's pixels are so large that one of its real size
+    serves. Two ranges of a file are fetched as one over at most `gap` bytes: a round trip (s) x bandwidth (bytes/s of
+    one connection) says how many are cheaper than a request. `profile` and `search` are noted down. Raises ItemError
+    for a file that is not in `index` or a band that no item has, and GridError where a file does not line up with the
+    grid.
     """
-    chips = (grid.window,) if chips is None else tuple(chips)
-    requests: list[ReadRequest] = []
-    for source in find_sources(selection, items):
-        channel = selection.channels[source.channel]
-        requests.extend(_requests(selection, channel, source, index, grid, chips))
+    items, chips = list(items), (grid.window,) if chips is None else tuple(chips)
     names = tuple((selection.slots[c.slot].name, selection.bands[c.band].name) for c in selection.channels)
-    return Manifest(grid, tuple(chips), names, tuple(requests), selection.digest)
+    sources = find_sources(selection, items, index, grid)
+    manifest = Manifest(grid, chips, names, plan_requests(sources, index, grid, chips), selection.digest, gap)
+    dense = _dense_nbytes(selection, items, index, grid, chips, gap)
+    return replace(manifest, dense_nbytes=dense, profile=profile, search=search)
 
 
-def _requests(
-    selection: Selection, channel: Channel, source: Source, index: HeaderIndex, grid: Grid, chips: Sequence[Window]
-) -> Iterator[ReadRequest]:
-    band, layout = selection.bands[channel.band], index[source.href]
-    if band.index > layout.count:
-        raise ItemError(f"{layout.href} has {layout.count} bands, no band {band.index} for {band.name}")
-    level, level_grid = layout.level(channel.level), layout.level_grid(channel.level)
-    for chip, window in enumerate(chips):
-        try:
-            placement = grid.place(window, level_grid)
-        except GridError as error:
-            raise GridError(f"{layout.href}: {error}") from error
-        if placement is None:  # the item does not reach the chip: the channel stays empty there
-            continue
-        yield ReadRequest(
-            item=source.item.id,
-            collection=source.item.collection_id,
-            asset=band.asset,
-            href=source.href,
-            slot=selection.slots[channel.slot].name,
-            band=band.name,
-            channel=source.channel,
-            chip=chip,
-            index=band.index,
-            level=channel.level,
-            window=placement.source,
-            ranges=tuple(level.ranges(band.index, placement.source)),
-            header_nbytes=len(layout.header),
-            size=layout.size,
-            etag=layout.etag,
-            dtype=layout.dtype,
-            nodata=band.nodata if layout.nodata is None else layout.nodata,  # the file knows better than the item
-            scale=band.scale,
-            offset=band.offset,
-        )
+def plan_requests(
+    sources: Iterable[Source], layouts: Mapping[str, Layout], grid: Grid, chips: Sequence[Window]
+) -> Requests:
+    """The requests of `sources` for `chips`, by source, then chip; a chip that a file does not reach has none.
+
+    Raises GridError where a file does not line up with the grid.
+    """
+    wanted = window_array(chips)
+    kept, chip, windows, tiles = list[Source](), [], [], []
+    for source in sources:
+        met, parts, pieces = find_pieces(layouts[source.href], source.level, source.indexes, grid, wanted)
+        if len(met):
+            kept.append(source)
+            chip.append(met)
+            windows.append(parts)
+            tiles.append(pieces)
+    if not kept:
+        return Requests.of(())
+    places = np.repeat(np.arange(len(kept)), [len(met) for met in chip])
+    return Requests(tuple(kept), places, np.concatenate(chip), np.concatenate(windows), Tiles.join(tiles))
+
+
+def cut_chip(
+    manifest: Manifest, layouts: Mapping[str, Layout], chip: int, window: Window, channels: Iterable[int]
+) -> Manifest:
+    """The plan of a part of one chip, and of some channels; the others stay, and are empty.
+
+    `window` counts from the chip's first row and column. `layouts` has every file of the manifest. Raises ManifestError
+    for a chip that is not there.
+    """
+    wanted, whole = set(channels), manifest.chips[chip]
+    place = Window(whole.row_off + window.row_off, whole.col_off + window.col_off, window.height, window.width)
+    sources = [
+        source.narrow(wanted)
+        for source in manifest.part([chip]).requests.sources
+        if not wanted.isdisjoint(source.channels)
+    ]
+    requests = plan_requests(sources, layouts, manifest.grid, [place])
+    return replace(manifest, chips=(place,), requests=requests, dense_nbytes=None)
+
+
+def _dense_nbytes(
+    selection: Selection, items: list[Item], index: HeaderIndex, grid: Grid, chips: Sequence[Window], gap: int
+) -> int | None:
+    """Planned bytes of all channels at full resolution; None where a header is not in the index, or GDAL reads."""
+    dense = Selection.dense(selection.slots, selection.bands)
+    try:
+        files = find_files(dense, items)
+    except ItemError:  # a band of the profile that is in no item
+        return None
+    if any(file.href not in index or index[file.href].why is not None for file in files):
+        return None
+    return Cost.of(dense, items, index, grid, chips, gap).dense
 
 
 def free_channels(selection: Selection, items: Sequence[Item], index: HeaderIndex, grid: Grid) -> list[str]:
@@ -131,7 +117,7 @@ def free_channels(selection: Selection, items: Sequence[Item], index: HeaderInde
     files = {(channel.slot, selection.bands[channel.band].asset) for channel in selection.channels}
     beside = Selection(selection.slots, selection.bands, _in_files(selection, files))
     kept = [number for number, channel in enumerate(beside.channels) if channel in selection.channels]
-    cost = Cost.of(compile_manifest(beside, items, index, grid))
+    cost = Cost.of(beside, items, index, grid)
     return [beside.names[number] for number in cost.free_riders(kept)]
 
 

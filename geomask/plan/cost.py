@@ -1,77 +1,193 @@
 """What channels cost, in bytes on the wire: exact for a hard selection, also where channels share a file.
 
-Cost and plan are computed in two ways and must agree to the byte: here from tables of byte runs, in
-:mod:`geomask.plan.manifest` from requests.
+Cost and plan find byte ranges with the same code and add them up apart from each other: here by channel, in
+:mod:`geomask.plan.manifest` by request. They must agree to the byte.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SelectionError
-from .manifest import Manifest, join_ranges
+from ..errors import GridError, SelectionError
+from .runs import LEADER_GAP, join_runs
+from .sources import find_files, find_pieces
+from .tiles import Tiles, window_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from ..cog.layout import ByteRange
+    import xarray as xr
+    from pystac import Item
+
+    from ..cog.index import HeaderIndex
+    from ..cog.layout import Layout
+    from ..grid import Grid, Window
+    from ..selection import Selection
 
 
-@dataclass(frozen=True)
+WINDOW = ("row_off", "col_off", "height", "width")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """What one level of one file costs for one band, block by block."""
+
+    href: str
+    header_nbytes: int
+    """Bytes of the file's header, once for all that lies in it."""
+    met: np.ndarray
+    """Which blocks the file reaches, bool (blocks,)."""
+    tiles: Tiles
+    """GeoTIFF tiles of each block."""
+
+
+@dataclass(frozen=True, eq=False)
 class Cost:
-    """Bytes of the channels of one selection over given chips."""
+    """Bytes of the channels of one selection over given blocks, at each level."""
 
-    alone: np.ndarray
-    """Planned bytes of each channel if it were read alone, int64 (channels,); 0 where no item fills it."""
-    shared: tuple[tuple[int, ...], ...]
-    """Groups of channels that lie in one file: a group costs less than the sum of its members."""
-    _files: tuple[tuple[str, int], ...]
-    _tiles: tuple[frozenset[ByteRange], ...]
+    selection: Selection
+    blocks: np.ndarray
+    """Windows of the grid, int64 (blocks, 4), each row as `Window` has it."""
+    tables: Mapping[tuple[int, int, int | None], Table]
+    """By (slot, band, level); none for a channel that no item fills, and for one that GDAL reads."""
+    unknown: frozenset[tuple[int, int]] = frozenset()
+    """(slot, band) of channels that GDAL reads: nobody knows what that takes."""
+    gap: int = LEADER_GAP
+    """Two ranges of a file are fetched as one over at most so many bytes."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Cost:
-        """The cost of each channel of a manifest, headers included."""
-        count = len(manifest.channels)
-        files: list[tuple[str, int]] = [("", 0)] * count
-        tiles: list[set[ByteRange]] = [set() for _ in range(count)]
-        for request in manifest.requests:
-            files[request.channel] = (request.href, request.header_nbytes)
-            tiles[request.channel].update(request.ranges)
-        alone = [_bytes(pieces, head) for pieces, (_, head) in zip(tiles, files, strict=True)]
-        groups: dict[str, list[int]] = defaultdict(list)
-        for channel, (href, _) in enumerate(files):
-            groups[href].append(channel)
-        shared = tuple(tuple(group) for href, group in groups.items() if href and len(group) > 1)
-        return cls(np.array(alone, np.int64), shared, tuple(files), tuple(map(frozenset, tiles)))
+    def of(
+        cls,
+        selection: Selection,
+        items: Iterable[Item],
+        index: HeaderIndex,
+        grid: Grid,
+        blocks: Sequence[Window] | None = None,
+        gap: int = LEADER_GAP,
+    ) -> Cost:
+        """The cost of each channel of `selection`, at every level, over `blocks` (None: all of the grid as one).
 
-    @property
+        Raises as `compile_manifest` does.
+        """
+        places = window_array([grid.window] if blocks is None else blocks)
+        tables: dict[tuple[int, int, int | None], Table] = {}
+        unknown = set()
+        for file in find_files(selection, items):
+            channel, layout = selection.channels[file.channel], index[file.href]
+            layout.level(channel.level)  # there has to be one
+            if layout.why is not None:
+                unknown.add((channel.slot, channel.band))
+                continue
+            for level in (None, *range(len(layout.levels) - 1)):
+                try:
+                    table = _table(layout, level, selection.bands[channel.band].index, grid, places)
+                except GridError:
+                    if level == channel.level:
+                        raise
+                    continue  # a level that nobody asked for, and that does not fit the grid
+                tables[channel.slot, channel.band, level] = table
+        return cls(selection, places, tables, frozenset(unknown), gap)
+
+    @cached_property
+    def nbytes(self) -> xr.DataArray:
+        """Bytes of the GeoTIFF tiles of each (slot, band, level, block), read alone and without headers, as float64.
+
+        Of a tile the prefix, where that holds the block's rows. Level -1 is full resolution, 0 the first overview. 0
+        for a channel that no item fills, or that is not in the selection; NaN where the file has no such level, its
+        pixels do not fit the grid, or GDAL reads it. The sum is dearer than the whole where blocks or channels share a
+        tile: `total` counts it once.
+        """
+        import xarray as xr
+
+        slots, bands = self.selection.slots, self.selection.bands
+        depth = 1 + max((level + 1 for _, _, level in self.tables if level is not None), default=0)
+        values = np.zeros((len(slots), len(bands), depth, len(self.blocks)))
+        for slot, band in {(slot, band) for slot, band, _ in self.tables} | self.unknown:
+            values[slot, band] = np.nan
+        for (slot, band, level), table in self.tables.items():
+            tiles = table.tiles
+            values[slot, band, 0 if level is None else level + 1] = np.bincount(
+                tiles.owners, tiles.lengths, len(self.blocks)
+            )
+        coords = {
+            "slot": [slot.name for slot in slots],
+            "band": [band.name for band in bands],
+            "level": np.arange(depth) - 1,
+            **{name: ("block", at) for name, at in zip(WINDOW, self.blocks.T, strict=True)},
+        }
+        return xr.DataArray(values, coords, ("slot", "band", "level", "block"), "nbytes", {"units": "byte"})
+
+    @cached_property
+    def header_nbytes(self) -> xr.DataArray:
+        """Bytes of the header of the file behind each (slot, band), int64; channels of one file share it."""
+        import xarray as xr
+
+        kept = self.selection.to_xarray()
+        heads = np.zeros(kept.shape, np.int64)
+        for (slot, band, _), table in self.tables.items():
+            heads[slot, band] = table.header_nbytes
+        return xr.DataArray(heads, kept.coords, kept.dims, "header_nbytes", {"units": "byte"})
+
+    @cached_property
+    def alone(self) -> np.ndarray:
+        """Planned bytes of each channel if it were read alone, int64 (channels,); 0 where no item fills it."""
+        return np.array([self.total([channel]) for channel in range(len(self.selection.channels))], np.int64)
+
+    @cached_property
     def dense(self) -> int:
-        """Bytes of all channels."""
-        return self.total(range(len(self.alone)))
+        """Planned bytes of all channels."""
+        return self.total(range(len(self.selection.channels)))
 
-    def total(self, channels: Iterable[int]) -> int:
-        """Bytes of these channels together: a header and a tile that two of them share count once."""
-        groups: dict[tuple[str, int], set[ByteRange]] = defaultdict(set)
-        for channel in channels:
-            groups[self._files[channel]] |= self._tiles[channel]
-        return sum(_bytes(pieces, head) for (_, head), pieces in groups.items())
+    def total(self, channels: Iterable[int], blocks: Sequence[int] | None = None) -> int:
+        """Planned bytes of these channels together, over these blocks (None: all), headers included.
+
+        A header and a GeoTIFF tile that two of them share count once.
+        """
+        return self.total_of(self.selection.keep(sorted(set(channels))), blocks)
+
+    def total_of(self, selection: Selection, blocks: Sequence[int] | None = None) -> int:
+        """`total` of a selection of the same slots and bands, each channel at the level that it says."""
+        heads: dict[str, int] = {}
+        files, parts = list[int](), list[Tiles]()
+        for channel in selection.channels:
+            table = self.tables.get((channel.slot, channel.band, channel.level))
+            if table is None:
+                continue
+            met, tiles = table.met, table.tiles
+            if blocks is not None:
+                met, tiles = met[list(blocks)], tiles.take(np.asarray(blocks, np.int64))
+            if met.any():  # the header of a file that no block reaches is not fetched
+                heads[table.href] = table.header_nbytes
+                files.append(list(heads).index(table.href))
+                parts.append(tiles)
+        tiles = Tiles.join(parts)
+        owners = np.repeat(np.array(files, np.int64), [len(part.offsets) for part in parts])
+        sizes = np.array(list(heads.values()), np.int64)
+        return int(sizes.sum()) + join_runs(owners, tiles.offsets, tiles.lengths, tiles.wholes, sizes, self.gap).nbytes
 
     def free_riders(self, channels: Iterable[int]) -> list[int]:
         """Channels that were left out and would not have cost a byte: their tiles are read for others."""
         kept = set(channels)
         total = self.total(kept)
-        beside = {channel for group in self.shared if kept & set(group) for channel in group} - kept
-        return sorted(channel for channel in beside if self.total(kept | {channel}) == total)
+        places = [(channel.slot, channel.band, channel.level) for channel in self.selection.channels]
+        hrefs = [self.tables[place].href if place in self.tables else None for place in places]
+        read = {hrefs[channel] for channel in kept} - {None}
+        beside = [channel for channel, href in enumerate(hrefs) if href in read and channel not in kept]
+        return [channel for channel in beside if self.total(kept | {channel}) == total]
 
     def budget(self, text: str) -> int:
         """Bytes of a budget such as ``10%`` (of the dense plan) or ``250000`` (bytes).
 
-        Raises SelectionError where it is neither, below the cheapest channel, or above all channels.
+        Raises SelectionError where it is neither, below the cheapest channel, above all channels, or where nobody knows
+        what a channel takes.
         """
+        for slot, band in sorted(self.unknown):
+            name = f"{self.selection.slots[slot].name}/{self.selection.bands[band].name}"
+            raise SelectionError(f"{name} has no price: GDAL reads its file; rewrite it with GDAL's COG driver")
         number, share = parse_budget(text)
         nbytes = number / 100 * self.dense if share else number
         cheapest = int(self.alone[self.alone > 0].min(initial=self.dense))
@@ -83,13 +199,18 @@ class Cost:
         return int(nbytes)
 
 
+def _table(layout: Layout, level: int | None, index: int, grid: Grid, blocks: np.ndarray) -> Table:
+    version = layout.version_for(grid.res_y, grid.res_x) if level is None else level
+    at, _, tiles = find_pieces(layout, version, (index,), grid, blocks)
+    met, counts = np.zeros(len(blocks), bool), np.zeros(len(blocks), np.int64)
+    met[at], counts[at] = True, tiles.counts
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return Table(layout.href, len(layout.header), met, Tiles(starts, tiles.offsets, tiles.lengths, tiles.wholes))
+
+
 def parse_budget(text: str) -> tuple[float, bool]:
     """The number of a budget, and whether it is a percentage. Raises SelectionError where it is neither."""
     try:
         return float(text.removesuffix("%")), text.endswith("%")
     except ValueError:
         raise SelectionError(f"a budget is a percentage such as 10% or a number of bytes, not {text!r}") from None
-
-
-def _bytes(tiles: Iterable[ByteRange], header_nbytes: int) -> int:
-    return header_nbytes + sum(run.length for run in join_ranges(tiles, header_nbytes))

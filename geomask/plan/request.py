@@ -1,41 +1,39 @@
-"""One read: a window of a band of a file, and the bytes that hold it."""
+"""What is read: windows of files, one by one for people, and in columns for plans of millions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Self
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self, overload
 
-from ..cog.layout import ByteRange
-from ..errors import ManifestError
+import numpy as np
+
+from ..cog.level import ByteRange
 from ..grid import Window
-from ..stac.profile import json_number, parse_number
+from .tiles import Tiles
 
 
 @dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """One window of one band of one file, for one channel of one chip."""
+class Source:
+    """One level of one file, and the channels that it fills: what all requests to it have in common."""
 
     item: str
     """The item's id."""
     collection: str | None
     asset: str
     href: str
+    """Address of the file, without what signs it."""
     slot: str
-    """Name of the channel's slot."""
-    band: str
-    """Name of the channel's band."""
-    channel: int
-    """Position in the manifest's channels, 0-based."""
-    chip: int
-    """Position in the manifest's chips, 0-based."""
-    index: int
-    """The band's number in the file, 1-based."""
+    """Name of the channels' slot."""
+    bands: tuple[str, ...]
+    """Names of the channels' bands."""
+    channels: tuple[int, ...]
+    """Positions in the manifest's channels, 0-based, one for each band."""
+    indexes: tuple[int, ...]
+    """The bands' numbers in the file, 1-based."""
     level: int | None
     """Version: None is full resolution, 0 the first overview."""
-    window: Window
-    """Of the level's pixels."""
-    ranges: tuple[ByteRange, ...]
-    """The GeoTIFF tiles of the window, in order of tile row, then column."""
     header_nbytes: int
     """First bytes of the file, which are fetched before its pixels; what lies in them is not fetched again."""
     size: int
@@ -43,59 +41,127 @@ class ReadRequest:
     etag: str | None
     dtype: str
     nodata: float | None
-    scale: float
-    offset: float
+    scales: tuple[float, ...]
+    """Of each band: physical value = stored value * scale + offset."""
+    offsets: tuple[float, ...]
+    """See `scales`."""
+    why: str | None = None
+    """Why GDAL has to read the file; None where its byte ranges are known."""
+
+    def __post_init__(self) -> None:
+        """Let one NaN stand for all: two of them are never equal, but one equals itself inside a tuple."""
+        if self.nodata is not None and math.isnan(self.nodata):
+            object.__setattr__(self, "nodata", math.nan)
+
+    def narrow(self, channels: Collection[int]) -> Source:
+        """The same level of the same file, for those of its channels that are in `channels`."""
+        kept = [place for place, channel in enumerate(self.channels) if channel in channels]
+
+        def pick[T](values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[place] for place in kept)
+
+        return replace(
+            self,
+            bands=pick(self.bands),
+            channels=pick(self.channels),
+            indexes=pick(self.indexes),
+            scales=pick(self.scales),
+            offsets=pick(self.offsets),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """One window of some bands of a file, for one chip."""
+
+    source: Source
+    chip: int
+    """Position in the manifest's chips, 0-based."""
+    window: Window
+    """Of the level's pixels."""
+    ranges: tuple[ByteRange, ...]
+    """Bytes of the GeoTIFF tiles of the window, in order of plane, tile row, tile column; those of a mask come last."""
+    wholes: tuple[int, ...]
+    """Bytes of the whole tile for each range; the range is shorter where a prefix holds the window's rows."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the window's tiles, alone and whole."""
+        """Bytes of the ranges, alone."""
         return sum(piece.length for piece in self.ranges)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, with `nbytes`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        ranges = [[piece.offset, piece.length] for piece in self.ranges]
-        values |= {"window": window_list(self.window), "ranges": ranges, "nodata": json_number(self.nodata)}
-        return {**values, "nbytes": self.nbytes}
+    @property
+    def rests(self) -> list[ByteRange]:
+        """What is missing of each tile of which a prefix is planned, to make it whole."""
+        pairs = zip(self.ranges, self.wholes, strict=True)
+        return [ByteRange(piece.stop, whole - piece.length) for piece, whole in pairs if piece.length < whole]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requests(Sequence[ReadRequest]):
+    """Many requests in columns: a million take some 100 MB. Each one is made when it is asked for."""
+
+    sources: tuple[Source, ...]
+    source: np.ndarray
+    """Position in `sources`, int64 (requests,)."""
+    chip: np.ndarray
+    """Position in the manifest's chips, int64."""
+    windows: np.ndarray
+    """int64 (requests, 4), each row as `Window` has it."""
+    tiles: Tiles
+    """Byte ranges of each request."""
 
     @classmethod
-    def from_dict(cls, document: Any) -> Self:
-        """What `to_dict` made. Raises ManifestError, KeyError, TypeError or ValueError for anything else."""
-        values = dict(document)
-        nbytes = values.pop("nbytes")
-        for name, kinds in _KINDS.items():
-            if type(values[name]) not in kinds:
-                raise ManifestError(f"{name} is {values[name]!r}")
-        ranges = tuple(ByteRange(*_whole(piece)) for piece in values["ranges"])
-        values |= {"window": parse_window(values["window"]), "ranges": ranges, "nodata": parse_number(values["nodata"])}
-        request = cls(**values)
-        inside = all(piece.offset >= 0 and piece.length > 0 and piece.stop <= request.size for piece in ranges)
-        if not inside or nbytes != request.nbytes or not 0 < request.header_nbytes <= request.size:
-            raise ManifestError(f"the bytes of {request.href} do not add up: {nbytes} in {ranges} of {request.size}")
-        return request
+    def of(cls, requests: Iterable[ReadRequest]) -> Self:
+        """In columns, in the order in which they come."""
+        requests = list(requests)
+        places = {source: place for place, source in enumerate(dict.fromkeys(request.source for request in requests))}
+        counts = [len(request.ranges) for request in requests]
+        ranges = [
+            (piece.offset, piece.length, whole)
+            for request in requests
+            for piece, whole in zip(request.ranges, request.wholes, strict=True)
+        ]
+        columns = np.array(ranges, np.int64).reshape(-1, 3).T
+        windows = [(w.row_off, w.col_off, w.height, w.width) for w in (request.window for request in requests)]
+        return cls(
+            tuple(places),
+            np.array([places[request.source] for request in requests], np.int64),
+            np.array([request.chip for request in requests], np.int64),
+            np.array(windows, np.int64).reshape(-1, 4),
+            Tiles(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), *columns),
+        )
 
+    def __len__(self) -> int:
+        return len(self.source)
 
-def window_list(window: Window) -> list[int]:
-    """As JSON has it."""
-    return [window.row_off, window.col_off, window.height, window.width]
+    @overload
+    def __getitem__(self, at: int) -> ReadRequest: ...
+    @overload
+    def __getitem__(self, at: slice) -> Requests: ...
+    def __getitem__(self, at: int | slice) -> ReadRequest | Requests:
+        if isinstance(at, slice):
+            return self.take(np.arange(len(self))[at])
+        at = range(len(self))[at]
+        pieces = slice(*self.tiles.starts[at : at + 2].tolist())
+        offsets, lengths = self.tiles.offsets[pieces].tolist(), self.tiles.lengths[pieces].tolist()
+        return ReadRequest(
+            source=self.sources[self.source[at]],
+            chip=int(self.chip[at]),
+            window=Window(*self.windows[at].tolist()),
+            ranges=tuple(map(ByteRange, offsets, lengths)),
+            wholes=tuple(self.tiles.wholes[pieces].tolist()),
+        )
 
+    def __iter__(self) -> Iterator[ReadRequest]:
+        return (self[at] for at in range(len(self)))
 
-def parse_window(document: Any) -> Window:
-    """What `window_list` made. Raises ManifestError, TypeError or GridError for anything else."""
-    return Window(*_whole(document))
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(ReadRequest.__eq__, self, other))
 
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
 
-def _whole(values: Any) -> list[int]:
-    if not isinstance(values, list) or any(type(value) is not int for value in values):
-        raise ManifestError(f"{values!r} are not whole numbers")
-    return values
-
-
-#: What JSON has to hold; windows, ranges and nodata are parsed.
-_KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("item", "asset", "href", "slot", "band", "dtype"), (str,)),
-    **dict.fromkeys(("collection", "etag"), (str, type(None))),
-    **dict.fromkeys(("channel", "chip", "index", "header_nbytes", "size"), (int,)),
-    **dict.fromkeys(("scale", "offset"), (int, float)),
-    "level": (int, type(None)),
-}
+    def take(self, at: np.ndarray) -> Requests:
+        """Some of the requests, by position, with the sources that they need."""
+        kept, source = np.unique(self.source[at], return_inverse=True)
+        sources = tuple(self.sources[number] for number in kept)
+        return Requests(sources, source, self.chip[at], self.windows[at], self.tiles.take(at))

@@ -11,7 +11,8 @@ from items import START, write_items
 from geomask.cog.index import HeaderIndex, index_headers
 from geomask.errors import GridError, ItemError, LayoutError
 from geomask.grid import Grid, Window
-from geomask.plan.compile import choose_grid, compile_manifest, find_sources, free_channels, index_selection
+from geomask.plan.compile import compile_manifest, free_channels
+from geomask.plan.sources import choose_grid, find_files, index_selection
 from geomask.selection import Channel, Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import make_slots
@@ -44,7 +45,7 @@ def test_every_channel_has_the_file_of_the_least_cloudy_item_of_its_slot(
     items: list[pystac.Item], dense: Selection
 ) -> None:
     items[1].properties["eo:cloud_cover"] = 3
-    sources = find_sources(dense, items)
+    sources = find_files(dense, items)
     assert [(source.channel, source.item.id) for source in sources] == [
         *((channel, "tiny_20200115") for channel in range(3)),
         *((channel, "tiny_20200204") for channel in range(3, 6)),
@@ -55,7 +56,7 @@ def test_every_channel_has_the_file_of_the_least_cloudy_item_of_its_slot(
 def test_only_the_headers_of_selected_files_are_read(items: list[pystac.Item], dense: Selection) -> None:
     done: list[None] = []
     index = index_selection(dense.keep([1, 5]), items, lambda: done.append(None))
-    assert sorted(index.layouts) == [items[0].assets["B03"].href, items[3].assets["SCL"].href]
+    assert sorted(index) == [items[0].assets["B03"].href, items[3].assets["SCL"].href]
     assert len(done) == 2
 
 
@@ -66,19 +67,23 @@ def test_a_request_says_what_is_read_from_where(items: list[pystac.Item], dense:
     manifest = compile_manifest(selection, items, index, grid, chips)
     assert (manifest.grid, manifest.chips, manifest.selection) == (grid, chips, selection.digest)
     assert manifest.channels == (("2020-01", "B03"), ("2020-02", "classes"))
-    assert [(r.channel, r.chip, r.item, r.asset, r.level) for r in manifest.requests] == [
-        (0, 0, "tiny_20200105", "B03", None),
-        (0, 1, "tiny_20200105", "B03", None),
-        (1, 0, "tiny_20200204", "SCL", 0),
-        (1, 1, "tiny_20200204", "SCL", 0),
+    assert [(r.source.channels, r.chip, r.source.item, r.source.asset, r.source.level) for r in manifest.requests] == [
+        ((0,), 0, "tiny_20200105", "B03", None),
+        ((0,), 1, "tiny_20200105", "B03", None),
+        ((1,), 0, "tiny_20200204", "SCL", 0),
+        ((1,), 1, "tiny_20200204", "SCL", 0),
     ]
     first, second, _, coarse = manifest.requests
-    layout = index[first.href]
+    layout = index[first.source.href]
     assert (first.window, second.window, coarse.window) == (*chips, Window(10, 12, 8, 9))
-    assert second.ranges == tuple(layout.level(None).ranges(1, chips[1]))
-    assert len(second.ranges) == 4
-    assert (first.header_nbytes, first.size, first.etag) == (len(layout.header), layout.size, layout.etag)
-    assert (first.dtype, coarse.dtype, first.slot, first.band) == ("uint16", "uint8", "2020-01", "B03")
+    level, pieces = layout.level(None), list(zip(second.ranges, second.wholes, strict=True))
+    tables = (table[0, 1:3, 1:3].ravel().tolist() for table in (level.offsets, level.lengths))
+    assert [(piece.offset, whole) for piece, whole in pieces] == list(zip(*tables, strict=True))
+    assert all(piece.length == whole for piece, whole in pieces)  # so small that no prefix is tried
+    source = first.source
+    assert (source.header_nbytes, source.size, source.etag) == (len(layout.header), layout.size, layout.etag)
+    assert (first.source.dtype, coarse.source.dtype, first.source.slot) == ("uint16", "uint8", "2020-01")
+    assert (first.source.bands, first.source.indexes) == (("B03",), (1,))
 
 
 def test_without_chips_the_whole_grid_is_one(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
@@ -114,26 +119,26 @@ def test_a_slot_that_no_item_fills_and_a_band_that_its_item_lacks_are_channels_w
     del items[0].assets["B02"]
     manifest = compile_manifest(dense, items, index, choose_grid(dense, items, index))
     assert len(manifest.channels) == 6
-    assert sorted({request.channel for request in manifest.requests}) == [1, 2, 3, 4, 5]
+    assert [source.channels[0] for source in manifest.requests.sources] == [1, 2, 3, 4, 5]
     manifest = compile_manifest(dense.keep([1, 4]), items[:1], index, choose_grid(dense.keep([1]), items, index))
     assert manifest.channels == (("2020-01", "B03"), ("2020-02", "B03"))
-    assert [request.channel for request in manifest.requests] == [0]
+    assert [request.source.channels for request in manifest.requests] == [(0,)]
 
 
 def test_a_band_that_no_item_has_is_refused(items: list[pystac.Item], dense: Selection) -> None:
     for item in items:
         del item.assets["B03"]
     with pytest.raises(ItemError, match="no item has the asset B03 of band B03; item tiny_20200105 has B02, SCL"):
-        find_sources(dense, items)
-    assert len(find_sources(dense.keep([0, 2]), items)) == 2
+        find_files(dense, items)
+    assert len(find_files(dense.keep([0, 2]), items)) == 2
 
 
 def test_a_selection_that_no_item_fills_is_refused(items: list[pystac.Item], dense: Selection) -> None:
     for item in items:
         item.datetime += timedelta(days=400)  # type: ignore[operator]
     with pytest.raises(ItemError, match=r"no item fills any slot of the selection \(2020-01 to 2020-02\)"):
-        find_sources(dense, items)
-    assert find_sources(dense.keep([]), items) == []
+        find_files(dense, items)
+    assert find_files(dense.keep([]), items) == []
 
 
 def test_a_chip_that_no_file_reaches_has_no_request(
@@ -167,7 +172,7 @@ def test_a_band_and_a_level_that_the_file_lacks_are_refused_by_name(
 def test_a_file_that_is_not_indexed_is_refused(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
     grid = choose_grid(dense, items, index)
     with pytest.raises(ItemError, match=r"B02\.tif is not in the header index"):
-        compile_manifest(dense, items, HeaderIndex({}, {}, {}, 0.0), grid)
+        compile_manifest(dense, items, HeaderIndex(), grid)
 
 
 def test_the_file_knows_its_nodata_better_than_the_profile(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_the_file_knows_its_nodata_better_than_the_profile(tmp_path: Path) -> No
         index = index_selection(selection, items)
         manifest = compile_manifest(selection, items, index, choose_grid(selection, items, index))
         (request,) = manifest.requests
-        assert (request.nodata, request.scale, request.offset) == (wanted, 2, 3)
+        assert (request.source.nodata, request.source.scales, request.source.offsets) == (wanted, (2,), (3,))
 
 
 @pytest.mark.parametrize(("interleave", "free"), [("pixel", ["2020-01/b1", "2020-01/b3"]), ("band", [])])

@@ -1,40 +1,34 @@
-from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pystac
 import pytest
+from cogs import write_cog
+from costs import Blocks, cost_of, priced
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from items import START, write_items
 
-from geomask.cog.layout import ByteRange
+from geomask.cog.level import ByteRange
 from geomask.errors import SelectionError
-from geomask.grid import Grid, Window
+from geomask.grid import Window
+from geomask.plan.compile import compile_manifest
 from geomask.plan.cost import Cost
-from geomask.plan.manifest import LEADER_GAP, Manifest
-from geomask.plan.request import ReadRequest
+from geomask.plan.runs import LEADER_GAP
+from geomask.plan.sources import choose_grid, index_selection
+from geomask.selection import Channel, Selection
+from geomask.stac.profile import Band
+from geomask.stac.slots import make_slots
 
-GRID = Grid("EPSG:32633", 0, 0, 10, 10, 64, 64)
 SIZE = 4000
 """Bytes of every file."""
 
-
-def read(channel: int, file: str, tiles: Sequence[ByteRange], header: int = 100, chip: int = 0) -> ReadRequest:
-    window = Window(0, 0, 32, 32)
-    return ReadRequest(
-        *("item", None, "asset", file, "slot", str(channel), channel, chip, 1, None, window, tuple(tiles)),
-        *(header, SIZE, None, "uint16", 0, 1.0, 0.0),
-    )
-
-
-def plan(requests: Sequence[ReadRequest], channels: int) -> Manifest:
-    names = tuple(("slot", str(channel)) for channel in range(channels))
-    return Manifest(GRID, (GRID.window,) * 3, names, tuple(requests), "digest")
+File = tuple[str, int, Blocks]
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Manifest:
-    """Up to six channels in up to three files; tiles follow with gaps, and channels and chips share them."""
-    requests, channels = [], draw(st.integers(1, 6))
+def files_of_channels(draw: st.DrawFn) -> dict[int, File]:
+    """Up to six channels in up to three files; tiles follow with gaps, and channels and blocks share them."""
     files = []
     for name in "abc":
         steps = draw(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 90)), min_size=1, max_size=12))
@@ -43,61 +37,55 @@ def plans(draw: st.DrawFn) -> Manifest:
             tiles.append(ByteRange(position + gap, length))
             position = tiles[-1].stop
         files.append((name, draw(st.integers(1, 900)), tiles))
-    for channel in range(channels):
+    channels = {}
+    for channel in range(draw(st.integers(1, 6))):
         name, header, tiles = draw(st.sampled_from(files))
-        chosen = draw(st.lists(st.lists(st.sampled_from(tiles)), max_size=3))
-        requests += [read(channel, name, some, header, chip) for chip, some in enumerate(chosen)]
-    return plan(requests, channels)
+        channels[channel] = (name, header, draw(st.lists(st.lists(st.sampled_from(tiles)), min_size=3, max_size=3)))
+    return channels
 
 
-def count(requests: Sequence[ReadRequest]) -> tuple[int, int, int]:
+def count(files: list[File]) -> int:
     """Bytes of headers, tiles and gaps, counted one by one."""
-    headers = tiles = gaps = 0
-    for file in {request.href for request in requests}:
+    total = 0
+    for name in {name for name, _, blocks in files if any(blocks)}:
         wanted = np.zeros(SIZE, bool)
-        for request in requests:
-            if request.href == file:
-                header = request.header_nbytes
-                for piece in request.ranges:
+        for other, size, blocks in files:
+            if other == name:
+                header = size
+                for piece in (piece for block in blocks for piece in block):
                     wanted[piece.offset : piece.stop] = True
         wanted[:header] = False
         places = np.flatnonzero(wanted)
         between = np.diff(places) - 1
-        headers += header
-        tiles += len(places)
-        gaps += int(between[between <= LEADER_GAP].sum())
-    return headers, tiles, gaps
+        total += header + len(places) + int(between[between <= LEADER_GAP].sum())
+    return total
 
 
-@given(plans(), st.data())
+@given(files_of_channels(), st.data())
 @settings(deadline=None)
-def test_the_cost_of_channels_is_the_bytes_of_their_plan_and_of_a_count_by_hand(
-    whole: Manifest, data: st.DataObject
-) -> None:
-    cost = Cost.of(whole)
-    channels = data.draw(st.sets(st.sampled_from(range(len(whole.channels)))))
-    part = plan([request for request in whole.requests if request.channel in channels], len(whole.channels))
-    assert cost.total(channels) == part.planned_nbytes == sum(count(part.requests))
-    assert (part.header_nbytes, part.tile_nbytes, part.gap_nbytes) == count(part.requests)
-    assert cost.dense == whole.planned_nbytes
-    for channel in channels:
-        alone = [request for request in whole.requests if request.channel == channel]
-        assert cost.alone[channel] == sum(count(alone))
+def test_the_cost_of_channels_is_that_of_a_count_by_hand(files: dict[int, File], data: st.DataObject) -> None:
+    cost = cost_of(files, len(files), 3)
+    channels = data.draw(st.sets(st.sampled_from(range(len(files)))))
+    blocks = sorted(data.draw(st.sets(st.sampled_from(range(3)))))
+    assert cost.total(channels) == count([files[channel] for channel in channels])
+    some = [(name, header, [tiles[block] for block in blocks]) for name, header, tiles in files.values()]
+    assert cost.total(channels, blocks) == count([some[channel] for channel in channels])
+    assert cost.dense == count(list(files.values()))
+    assert cost.alone.tolist() == [count([file]) for file in files.values()]
 
 
-@given(plans(), st.data())
+@given(files_of_channels(), st.data())
 @settings(deadline=None)
 def test_a_free_rider_is_a_channel_left_out_whose_file_is_read_and_that_adds_no_byte(
-    whole: Manifest, data: st.DataObject
+    files: dict[int, File], data: st.DataObject
 ) -> None:
-    cost = Cost.of(whole)
-    kept = data.draw(st.sets(st.sampled_from(range(len(whole.channels)))))
-    files = {request.channel: request.href for request in whole.requests}
-    read_files = {files[channel] for channel in kept & set(files)}
+    cost = cost_of(files, len(files), 3)
+    kept = data.draw(st.sets(st.sampled_from(range(len(files)))))
+    read = {files[channel][0] for channel in kept}
     wanted = [
         channel
         for channel in sorted(set(files) - kept)
-        if files[channel] in read_files and cost.total(kept | {channel}) == cost.total(kept)
+        if files[channel][0] in read and cost.total(kept | {channel}) == cost.total(kept)
     ]
     assert cost.free_riders(kept) == wanted
 
@@ -106,48 +94,126 @@ TILES = [ByteRange(1000, 300), ByteRange(2000, 500)]
 
 
 def test_bands_in_one_tile_share_all_and_leaving_one_out_saves_nothing() -> None:
-    cost = Cost.of(plan([read(channel, "pixel", TILES) for channel in range(3)], 3))
+    cost = cost_of({channel: ("pixel", 100, [TILES]) for channel in range(3)}, 3)
     assert cost.alone.tolist() == [900, 900, 900]
     assert cost.dense == cost.total([1]) == 900
-    assert cost.shared == ((0, 1, 2),)
     assert cost.free_riders([1]) == [0, 2]
 
 
 def test_bands_in_tiles_of_their_own_share_the_header_only() -> None:
-    cost = Cost.of(plan([read(0, "band", TILES[:1]), read(1, "band", TILES[1:])], 2))
+    cost = cost_of({0: ("band", 100, [TILES[:1]]), 1: ("band", 100, [TILES[1:]])}, 2)
     assert cost.alone.tolist() == [400, 600]
     assert cost.dense == 900
-    assert cost.shared == ((0, 1),)
     assert cost.free_riders([1]) == []
 
 
 def test_files_of_their_own_share_nothing() -> None:
-    cost = Cost.of(plan([read(0, "a", TILES), read(1, "b", TILES)], 3))
-    assert cost.shared == ()
+    cost = cost_of({0: ("a", 100, [TILES]), 1: ("b", 100, [TILES])}, 3)
     assert cost.dense == 1800
     assert cost.free_riders([0]) == []
 
 
 def test_a_channel_that_no_item_fills_costs_nothing_and_rides_with_nobody() -> None:
-    cost = Cost.of(plan([read(0, "a", TILES)], 3))
+    cost = cost_of({0: ("a", 100, [TILES])}, 3)
     assert cost.alone.tolist() == [900, 0, 0]
     assert (cost.total([1, 2]), cost.dense) == (0, 900)
-    assert cost.shared == ()
+    assert cost.free_riders([0]) == []
+    assert cost.nbytes.values.ravel().tolist() == [800, 0, 0]
+    assert cost.header_nbytes.values.ravel().tolist() == [100, 0, 0]
 
 
-def test_a_tile_that_chips_share_counts_once() -> None:
-    requests = [read(0, "a", TILES[:1], chip=0), read(0, "a", TILES, chip=1), read(0, "a", TILES[1:], chip=2)]
-    assert Cost.of(plan(requests, 1)).dense == 900
+def test_a_tile_that_blocks_share_counts_once_in_the_total_and_in_each_block() -> None:
+    cost = cost_of({0: ("a", 100, [TILES[:1], TILES, TILES[1:]])}, 1, 3)
+    assert cost.dense == 900
+    assert cost.nbytes.dims == ("slot", "band", "level", "block")
+    assert cost.nbytes.values.ravel().tolist() == [300, 800, 500]
 
 
 def test_what_lies_in_the_header_costs_no_more_than_the_header() -> None:
-    requests = [replace(request, header_nbytes=1200) for request in (read(0, "a", TILES[:1]), read(1, "a", TILES))]
-    cost = Cost.of(plan(requests, 2))
+    cost = cost_of({0: ("a", 1200, [TILES[:1]]), 1: ("a", 1200, [TILES])}, 2)
     assert cost.alone.tolist() == [1200 + 100, 1200 + 100 + 500]
 
 
-COST = Cost.of(plan([read(0, "a", TILES), read(1, "b", TILES[:1]), read(2, "c", TILES[1:])], 4))
-"""900 + 400 + 600 bytes, and a channel that no item fills."""
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> list[pystac.Item]:
+    """Two dates of two bands in tiles of 64, and of three in one file of interleaved pixels and tiles of 256."""
+    folder = tmp_path_factory.mktemp("items")
+    items = write_items(folder, dates=2, bands=("B02", "B03"), height=300, width=260)
+    items[1].datetime = START.replace(month=3)
+    for item in items:
+        path = write_cog(folder / f"{item.id}rgb.tif", height=300, width=260, bands=3, interleave="pixel", block=256)
+        item.add_asset("rgb", pystac.Asset(str(path)))
+    return items
+
+
+BANDS = (Band("B02", "B02", 10), Band("B03", "B03", 10), *(Band(f"c{n}", "rgb", 10, index=n) for n in (1, 2, 3)))
+CHIPS = [Window(10, 20, 90, 80), Window(70, 70, 90, 80), Window(210, 180, 90, 80)]
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_cost_of_a_hard_selection_is_the_planned_bytes_of_its_manifest(
+    items: list[pystac.Item], data: st.DataObject
+) -> None:
+    dense = Selection.dense(make_slots(items), BANDS)
+    index = index_selection(dense, items)
+    grid = choose_grid(dense, items, index)
+    gap = data.draw(st.sampled_from([8, 500, 10_000]))
+    cost = Cost.of(dense, items, index, grid, CHIPS, gap)
+    kept = data.draw(st.sets(st.sampled_from(dense.channels)))
+    levels = {channel: data.draw(st.sampled_from([None, 0, 1])) for channel in kept}
+    selection = Selection(
+        dense.slots, BANDS, tuple(Channel(channel.slot, channel.band, levels[channel]) for channel in kept)
+    )
+    blocks = sorted(data.draw(st.sets(st.sampled_from(range(3)), min_size=1)))
+    chips = [CHIPS[block] for block in blocks]
+    manifest = compile_manifest(selection, items, index, grid, chips, gap=gap)
+    assert cost.total_of(selection, blocks) == manifest.planned_nbytes
+    assert manifest.dense_nbytes == cost.total(range(len(dense.channels)), blocks)
+    for channel in selection.channels:
+        names = {"slot": dense.slots[channel.slot].name, "band": BANDS[channel.band].name}
+        alone = compile_manifest(Selection(dense.slots, BANDS, (channel,)), items, index, grid, [CHIPS[0]], gap=0)
+        level = -1 if channel.level is None else channel.level
+        tiles = sum(request.nbytes for request in alone.requests)
+        assert int(cost.nbytes.sel(**names, level=level)[0]) == tiles
+
+
+def test_of_a_tile_a_block_costs_the_prefix_that_it_needs(items: list[pystac.Item]) -> None:
+    dense = Selection.dense(make_slots(items), BANDS).keep([2])
+    index = index_selection(dense, items)
+    grid = choose_grid(dense, items, index)
+    cost = Cost.of(dense, items, index, grid, [Window(0, 0, 60, 60), Window(0, 0, 256, 60)])
+    few, all_rows = cost.nbytes.sel(level=-1, slot="2020-01", band="c1").values
+    assert few < 0.4 * all_rows
+    manifest = compile_manifest(dense, items, index, grid, [Window(0, 0, 60, 60)])
+    assert manifest.prefix_nbytes > 0 == manifest.tile_nbytes
+
+
+def test_a_level_that_a_file_lacks_has_no_price(items: list[pystac.Item], tmp_path: Path) -> None:
+    bare = write_items(tmp_path, dates=1, bands=("B02",), overviews=False)
+    path = write_cog(tmp_path / "deep.tif", height=100, width=90)
+    bare[0].add_asset("deep", pystac.Asset(str(path)))
+    selection = Selection.dense(make_slots(bare), (Band("B02", "B02", 10), Band("deep", "deep", 10)))
+    index = index_selection(selection, bare)
+    cost = Cost.of(selection, bare, index, choose_grid(selection, bare, index))
+    assert cost.nbytes.level.values.tolist() == [-1, 0, 1]
+    assert np.isnan(cost.nbytes.values[0, :, :, 0]).tolist() == [[False, True, True], [False, False, False]]
+
+
+def test_a_file_that_gdal_reads_has_no_price_and_no_budget(tmp_path: Path) -> None:
+    path = write_cog(tmp_path / "strips.tif", driver="GTiff", tiled=False, blockysize=4, overviews=False)
+    item = pystac.Item("one", None, None, START, {}, assets={"a": pystac.Asset(str(path))})
+    selection = Selection.dense(make_slots([item]), (Band("a", "a", 10),))
+    index = index_selection(selection, [item])
+    cost = Cost.of(selection, [item], index, choose_grid(selection, [item], index))
+    assert cost.dense == 0
+    assert np.isnan(cost.nbytes.values).all()
+    with pytest.raises(SelectionError, match="2020-01/a has no price: GDAL reads its file"):
+        cost.budget("100%")
+
+
+COST = priced([900, 400, 600, 0])
+"""Three channels, and one that no item fills."""
 
 
 @pytest.mark.parametrize(

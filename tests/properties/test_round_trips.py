@@ -8,21 +8,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from manifests import manifests
 
-from geomask.cog.layout import ByteRange
-from geomask.grid import Grid, Window
 from geomask.plan.manifest import Manifest
-from geomask.plan.request import ReadRequest
+from geomask.plan.schema import line_schema
 from geomask.selection import Channel, Selection
 from geomask.stac.profile import Band, Profile, load_profile
 from geomask.stac.slots import Slot
 
+SCHEMA = Draft202012Validator(line_schema())
+
 names = st.text(min_size=1, max_size=12)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(1e-6, 1e9)
-counts = st.integers(1, 2**53)
 nodata = st.none() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)
 
 bands = st.builds(
@@ -41,9 +42,6 @@ bands = st.builds(
 instants = st.datetimes(datetime(1972, 7, 1), datetime(2100, 1, 1)).map(lambda instant: instant.replace(tzinfo=UTC))
 lasting = st.timedeltas(timedelta(microseconds=1), timedelta(days=400))
 slots = st.builds(lambda start, length, name: Slot(start, start + length, name), instants, lasting, names)
-crs_texts = st.just("EPSG:32633") | names.map('PROJCS["{}"]'.format)
-grids = st.builds(Grid, crs_texts, finite, finite, positive, positive, counts, counts)
-windows = st.builds(Window, st.integers(-99, 2**40), st.integers(-99, 2**40), counts, counts)
 
 
 @st.composite
@@ -54,41 +52,6 @@ def selections(draw: st.DrawFn) -> Selection:
     chosen = draw(st.lists(st.sampled_from(places), unique=True)) if places else []
     levels = st.none() | st.integers(0, 12)
     return Selection(tuple(time_axis), tuple(all_bands), tuple(Channel(*place, draw(levels)) for place in chosen))
-
-
-@st.composite
-def requests(draw: st.DrawFn, channels: int, chips: int, file: int) -> ReadRequest:
-    size = 10_000 + file
-    ranges = st.builds(ByteRange, st.integers(0, 9000), st.integers(1, 1000))
-    return ReadRequest(
-        item=draw(names),
-        collection=draw(st.none() | names),
-        asset=draw(names),
-        href=f"{file} {draw(st.just('https://host/ä b/%20#') | st.just('/data/B 02.tif'))}{file}",
-        slot=draw(names),
-        band=draw(names),
-        channel=draw(st.integers(0, channels - 1)),
-        chip=draw(st.integers(0, chips - 1)),
-        index=draw(st.integers(1, 400)),
-        level=draw(st.none() | st.integers(0, 12)),
-        window=draw(windows),
-        ranges=tuple(draw(st.lists(ranges, max_size=4))),
-        header_nbytes=100 + file,
-        size=size,
-        etag=None if file % 2 else f'"{file}"',
-        dtype=draw(names),
-        nodata=draw(nodata),
-        scale=draw(finite),
-        offset=draw(finite),
-    )
-
-
-@st.composite
-def manifests(draw: st.DrawFn) -> Manifest:
-    channels = draw(st.lists(st.tuples(names, names), min_size=1, max_size=4))
-    chips = draw(st.lists(windows, min_size=1, max_size=3))
-    reads = [draw(requests(len(channels), len(chips), file)) for file in range(draw(st.integers(0, 4)))]
-    return Manifest(draw(grids), tuple(chips), tuple(channels), tuple(reads), draw(names))
 
 
 @contextmanager
@@ -110,24 +73,37 @@ def test_a_selection_is_read_back_equal(selection: Selection) -> None:
 @given(manifests())
 @settings(deadline=None)
 def test_a_manifest_is_read_back_equal_and_plans_the_same_bytes(manifest: Manifest) -> None:
-    with scratch("plan ü.geomask.jsonl") as path:
-        manifest.save(path)
-        loaded = Manifest.load(path)
-    assert loaded == manifest
-    assert loaded.runs == manifest.runs
-    assert loaded.summary() == manifest.summary()
-    assert list(loaded.lines()) == list(manifest.lines())
+    for form in ("jsonl", "parquet"):
+        with scratch(f"plan ü.geomask.{form}") as path:
+            manifest.save(path)
+            loaded = Manifest.load(path)
+        assert loaded == manifest
+        assert loaded.requests.sources == manifest.requests.sources
+        assert loaded.summary() == manifest.summary()
+        assert list(loaded.lines()) == list(manifest.lines())
+
+
+@given(manifests(), st.data())
+@settings(deadline=None)
+def test_one_item_of_a_manifest_is_the_same_from_both_forms(manifest: Manifest, data: st.DataObject) -> None:
+    assume(len(manifest.requests))
+    item = data.draw(st.sampled_from([source.item for source in manifest.requests.sources]))
+    for form in ("jsonl", "parquet"):
+        with scratch(f"plan.geomask.{form}") as path:
+            manifest.save(path)
+            loaded = Manifest.load(path, item=item)
+        assert loaded.requests == [request for request in manifest.requests if request.source.item == item]
 
 
 @given(manifests())
 @settings(deadline=None)
-def test_what_is_written_is_json_that_any_parser_knows(manifest: Manifest) -> None:
+def test_what_is_written_is_json_that_any_parser_knows_and_the_schema_accepts(manifest: Manifest) -> None:
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
 
     for line in manifest.lines():
         assert "\n" not in line
-        json.loads(line, parse_constant=refuse)
+        SCHEMA.validate(json.loads(line, parse_constant=refuse))
 
 
 @given(st.lists(bands, min_size=1, max_size=4, unique_by=lambda band: band.name), names, st.none() | names)
