@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..atomic import atomic_path
+from .frame import Frame
 
 if TYPE_CHECKING:
     import os
@@ -30,23 +31,17 @@ class Cube:
     valid: np.ndarray
     """bool, same shape: False for nodata, for slots that no item fills, and beyond the edge of a file."""
 
-    def to_xarray(self, chip: int = 0) -> xr.Dataset:
-        """One chip as ``image`` and ``valid`` (channel, y, x), with the slot and band of each channel as coordinates.
+    def to_xarray(self, chip: int = 0, *, masked: bool = True, scaled: bool = False) -> xr.Dataset:
+        """One chip as ``image`` and ``valid`` (slot, band, y, x); a (slot, band) that is no channel is not valid.
 
-        Coordinates are pixel centres in the grid's CRS, which stands in the attribute ``crs``.
+        `masked` puts NaN where a pixel is not valid, where else 0 stands. `scaled` gives physical values, stored value
+        times scale plus offset of the file, and masks: float32 where that tells any two stored values apart, else
+        float64. Slots and bands come in the order in which the channels first name them. y and x are pixel centres;
+        ``spatial_ref`` has the CRS and the transform in the form of CF, for rioxarray too. Raises ManifestError for a
+        chip that is not there, and where files of one channel differ in scale or offset.
         """
-        import xarray as xr
-
-        grid = self.manifest.grid.crop(self.manifest.chips[chip])
-        coords = {
-            "y": grid.top - (np.arange(grid.height) + 0.5) * grid.res_y,
-            "x": grid.left + (np.arange(grid.width) + 0.5) * grid.res_x,
-            "slot": ("channel", [slot for slot, _ in self.manifest.channels]),
-            "band": ("channel", [band for _, band in self.manifest.channels]),
-        }
-        dims = ("channel", "y", "x")
-        data = {"image": (dims, self.image[chip]), "valid": (dims, self.valid[chip])}
-        return xr.Dataset(data, coords, {"crs": grid.crs, "transform": grid.transform})
+        frame = Frame.of(self.manifest, chip, masked=masked, scaled=scaled)
+        return frame.dataset(*frame.fill(self.image[chip], self.valid[chip]))
 
     def save_geotiff(self, path: str | os.PathLike[str], chip: int = 0) -> None:
         """Write one chip as a tiled GeoTIFF of floats, NaN where not valid, a band a channel named ``slot/band``."""

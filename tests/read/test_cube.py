@@ -5,11 +5,14 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import xarray as xr
 from cogs import expected, is_hole
 from items import code, expected_scl, write_items
 
+from geomask.errors import GridError, ManifestError
 from geomask.grid import Grid, Window
-from geomask.plan.compile import choose_grid, compile_manifest, index_selection
+from geomask.plan.compile import compile_manifest
+from geomask.plan.sources import choose_grid, index_selection
 from geomask.read.cube import Cube
 from geomask.read.reader import read_manifest
 from geomask.selection import Channel, Selection
@@ -121,17 +124,169 @@ def test_not_a_number_is_not_valid(tmp_path: Path) -> None:
     assert not cube.image[0, 0][holes].any()
 
 
-def test_xarray_has_the_pixel_centres_and_names_of_a_chip(items: list[pystac.Item]) -> None:
+def test_xarray_has_slots_and_bands_and_the_pixel_centres_of_a_chip(items: list[pystac.Item]) -> None:
     cube = read(items, Window(0, 0, 10, 8), Window(20, 30, 10, 8))
-    dataset = cube.to_xarray(1)
-    assert dict(dataset.sizes) == {"channel": 4, "y": 10, "x": 8}
-    np.testing.assert_array_equal(dataset["image"], cube.image[1])
-    np.testing.assert_array_equal(dataset["valid"], cube.valid[1])
+    dataset = cube.to_xarray(1, masked=False)
+    assert {name: data.dims for name, data in dataset.data_vars.items()} == {
+        "image": ("slot", "band", "y", "x"),
+        "valid": ("slot", "band", "y", "x"),
+    }
+    np.testing.assert_array_equal(dataset["image"], cube.image[1].reshape(2, 2, 10, 8))
+    np.testing.assert_array_equal(dataset["valid"], cube.valid[1].reshape(2, 2, 10, 8))
+    assert (dataset["image"].dtype, dataset["valid"].dtype) == (np.float32, bool)
     np.testing.assert_array_equal(dataset["x"], 500_000 + 10 * (30.5 + np.arange(8)))
     np.testing.assert_array_equal(dataset["y"], 5_000_000 - 10 * (20.5 + np.arange(10)))
-    assert dataset["slot"].values.tolist() == ["2020-01", "2020-01", "2020-02", "2020-02"]
-    assert dataset["band"].values.tolist() == ["B02", "classes"] * 2
-    assert dataset.attrs == {"crs": "EPSG:32633", "transform": (10, 0, 500_300, 0, -10, 4_999_800)}
+    assert dataset["slot"].values.tolist() == ["2020-01", "2020-02"]
+    assert dataset["band"].values.tolist() == ["B02", "classes"]
+
+
+def test_where_nothing_is_valid_stands_nan(items: list[pystac.Item]) -> None:
+    cube = read(items, Window(-3, 0, 40, 20))
+    dataset = cube.to_xarray()
+    valid = cube.valid[0].reshape(dataset["image"].shape)
+    assert 0 < valid.sum() < valid.size
+    np.testing.assert_array_equal(np.isnan(dataset["image"]), ~valid)
+    np.testing.assert_array_equal(dataset["image"].fillna(0), cube.image[0].reshape(valid.shape))
+    assert np.isnan(dataset["image"].encoding["_FillValue"])  # which rioxarray writes as nodata
+
+
+def test_slots_and_bands_keep_their_order_and_what_is_no_channel_is_not_valid(items: list[pystac.Item]) -> None:
+    cube = read(items, Window(0, 0, 10, 8))
+    names = (("2020-02", "classes"), ("2020-01", "B02"), ("2020-01", "classes"))
+    order = [3, 0, 1]
+    some = Cube(replace(cube.manifest, channels=names), cube.image[:, order], cube.valid[:, order])
+    dataset = some.to_xarray(masked=False)
+    assert dataset["slot"].values.tolist() == ["2020-02", "2020-01"]
+    assert dataset["band"].values.tolist() == ["classes", "B02"]
+    for number, (slot, band) in zip(order, names, strict=True):
+        np.testing.assert_array_equal(dataset["image"].sel(slot=slot, band=band), cube.image[0, number])
+    missing = dataset.sel(slot="2020-02", band="B02")
+    assert not missing["valid"].any()
+    assert not missing["image"].any()
+    assert np.isnan(some.to_xarray()["image"].sel(slot="2020-02", band="B02")).all()
+
+
+def scaled_by(cube: Cube, pairs: dict[str, tuple[float, float]], dtype: str | None = None) -> Cube:
+    """The same pixels, of files whose bands have this scale and offset."""
+    requests = cube.manifest.requests
+    sources = tuple(
+        replace(
+            source,
+            scales=tuple(pairs[band][0] for band in source.bands),
+            offsets=tuple(pairs[band][1] for band in source.bands),
+            dtype=dtype or source.dtype,
+        )
+        for source in requests.sources
+    )
+    return replace(cube, manifest=replace(cube.manifest, requests=replace(requests, sources=sources)))
+
+
+def test_scaled_values_are_physical_and_masked(items: list[pystac.Item]) -> None:
+    cube = scaled_by(read(items, Window(-3, 0, 40, 20)), {"B02": (0.0001, -0.1), "classes": (1, 0)})
+    dataset = cube.to_xarray(scaled=True, masked=False)
+    image, valid = (array[0].reshape(2, 2, 40, 20) for array in (cube.image, cube.valid))
+    assert dataset["image"].dtype == np.float32
+    wanted = np.where(valid[:, 0], image[:, 0].astype(float) * 0.0001 - 0.1, np.nan)
+    np.testing.assert_array_equal(dataset["image"].sel(band="B02"), wanted.astype(np.float32))
+    np.testing.assert_array_equal(
+        dataset["image"].sel(band="classes"), np.where(valid[:, 1], image[:, 1], np.float32("nan"))
+    )
+    assert "scale_factor" not in dataset["image"].attrs
+    assert "add_offset" not in dataset["image"].attrs
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "offset", "wanted"),
+    [
+        ("uint16", 0.0001, -0.1, "float32"),
+        ("int16", -0.0001, 0, "float32"),
+        ("uint16", 0.0001, 0, "float32"),
+        ("uint16", 0.0001, 273.15, "float32"),
+        ("uint16", 0.0001, 3000, "float64"),
+        ("uint16", 1, 1e9, "float64"),
+        ("uint16", 1e36, 0, "float64"),
+        ("uint16", 1e-40, 0, "float64"),
+        ("float32", 1, 0, "float32"),
+        ("float32", 1, 273.15, "float64"),
+        ("int32", 0.5, 0, "float64"),
+    ],
+)
+def test_scaled_values_are_float32_only_where_that_tells_stored_ones_apart(
+    items: list[pystac.Item], dtype: str, scale: float, offset: float, wanted: str
+) -> None:
+    chip = read(items, Window(0, 0, 10, 8))
+    cube = scaled_by(chip, {"B02": (scale, offset), "classes": (1, 0)}, dtype)
+    assert cube.to_xarray(scaled=True)["image"].dtype == wanted
+    if np.dtype(dtype).kind != "f" and np.dtype(dtype).itemsize == 2:
+        stored = np.arange(np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
+        physical = (stored * scale + offset).astype(wanted)
+        assert np.isfinite(physical).all()
+        assert len(np.unique(physical)) == len(stored)
+
+
+def test_a_channel_of_two_scalings_is_refused_where_they_matter(items: list[pystac.Item]) -> None:
+    cube = read(items, Window(0, 0, 10, 8))
+    requests = cube.manifest.requests
+    first = requests.sources[0]
+    both = (first, replace(first, scales=(2.0,)), *requests.sources[1:])
+    other = replace(cube, manifest=replace(cube.manifest, requests=replace(requests, sources=both)))
+    assert other.to_xarray()["image"].notnull().any()
+    with pytest.raises(ManifestError, match="files of 2020-01/B02 differ in scale and offset"):
+        other.to_xarray(scaled=True)
+
+
+def test_a_channel_that_is_twice_there_is_refused(items: list[pystac.Item]) -> None:
+    cube = read(items, Window(0, 0, 10, 8))
+    twice = (cube.manifest.channels[0],) * 4
+    with pytest.raises(ManifestError, match="names a channel twice"):
+        replace(cube, manifest=replace(cube.manifest, channels=twice)).to_xarray()
+
+
+@pytest.mark.parametrize("chip", [-1, 1])
+def test_a_chip_that_is_not_there_is_refused(items: list[pystac.Item], chip: int) -> None:
+    with pytest.raises(ManifestError, match=f"no chip {chip} in a manifest of 1"):
+        read(items, Window(0, 0, 10, 8)).to_xarray(chip)
+
+
+def test_the_crs_is_there_as_cf_and_rioxarray_read_it(items: list[pystac.Item]) -> None:
+    dataset = read(items, Window(0, 0, 10, 8), Window(20, 30, 10, 8)).to_xarray(1)
+    for variable in dataset.data_vars.values():
+        assert variable.attrs["grid_mapping"] == "spatial_ref"
+    reference = dataset["spatial_ref"].attrs
+    assert rasterio.CRS.from_wkt(reference["crs_wkt"]).to_epsg() == 32633
+    numbers = [float(number) for number in reference["GeoTransform"].split()]
+    assert rasterio.Affine.from_gdal(*numbers)[:6] == (10, 0, 500_300, 0, -10, 4_999_800)
+    assert dataset["y"].attrs == {"axis": "Y", "standard_name": "projection_y_coordinate", "units": "metre"}
+    assert dataset["x"].attrs == {"axis": "X", "standard_name": "projection_x_coordinate", "units": "metre"}
+
+
+def test_degrees_are_latitude_and_longitude(items: list[pystac.Item]) -> None:
+    cube = read(items, Window(0, 0, 10, 8))
+    grid = Grid("EPSG:4326", 15, 45, 0.1, 0.2, HEIGHT, WIDTH)
+    dataset = replace(cube, manifest=replace(cube.manifest, grid=grid)).to_xarray()
+    assert dataset["y"].attrs == {"axis": "Y", "standard_name": "latitude", "units": "degrees_north"}
+    assert dataset["x"].attrs == {"axis": "X", "standard_name": "longitude", "units": "degrees_east"}
+    np.testing.assert_allclose(dataset["y"][:2], [44.95, 44.85])
+    np.testing.assert_allclose(dataset["x"][:2], [15.1, 15.3])
+
+
+def test_a_crs_that_nobody_knows_is_refused(items: list[pystac.Item]) -> None:
+    cube = read(items, Window(0, 0, 10, 8))
+    grid = Grid("EPSG:999999", 0, 0, 10, 10, HEIGHT, WIDTH)
+    with pytest.raises(GridError, match="no CRS that PROJ knows"):
+        replace(cube, manifest=replace(cube.manifest, grid=grid)).to_xarray()
+
+
+@pytest.mark.parametrize("options", [{}, {"masked": False}, {"scaled": True}])
+def test_netcdf_gives_back_what_was_written(items: list[pystac.Item], tmp_path: Path, options: dict[str, bool]) -> None:
+    cube = scaled_by(read(items, Window(-3, 0, 40, 20)), {"B02": (0.0001, -0.1), "classes": (1, 0)})
+    dataset = cube.to_xarray(**options)
+    dataset.to_netcdf(tmp_path / "chip.nc", engine="scipy")
+    with xr.open_dataset(tmp_path / "chip.nc", engine="scipy", decode_coords="all") as back:
+        assert back["image"].encoding["grid_mapping"] == "spatial_ref"
+        for variable in back.data_vars.values():
+            variable.attrs["grid_mapping"] = "spatial_ref"  # where xarray moved it from
+        xr.testing.assert_identical(back.load(), dataset)
 
 
 def test_a_geotiff_has_the_pixels_names_and_place_of_a_chip(items: list[pystac.Item], tmp_path: Path) -> None:

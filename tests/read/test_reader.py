@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 from items import write_items
 
 from geomask.cog.index import HeaderIndex, index_headers
-from geomask.cog.layout import ByteRange
-from geomask.errors import FetchError, GridError, ItemError, LayoutError, ManifestError
+from geomask.cog.level import ByteRange
+from geomask.errors import FetchError, GridError, LayoutError, ManifestError
 from geomask.grid import Window
-from geomask.plan.compile import choose_grid, compile_manifest, index_selection
+from geomask.plan.compile import compile_manifest
 from geomask.plan.manifest import Manifest
+from geomask.plan.request import Requests
+from geomask.plan.sources import choose_grid, index_selection
 from geomask.read import reader
-from geomask.read.reader import read_manifest, read_window
+from geomask.read.decode import decode
+from geomask.read.reader import read_manifest
 from geomask.selection import Channel, Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import make_slots
@@ -134,16 +137,18 @@ def test_a_read_through_a_manifest_is_rasterios_bit_for_bit(encoded: Encoded, le
     chips = windows_of(*(side if level is None else side >> level + 1 for side in SIZE.values()))
     manifest, index = plan(path, level, chips)
     cube, _ = read_manifest(manifest, index)
-    assert len(manifest.requests) == len(chips) * len(manifest.channels)
+    assert len(manifest.requests) == len(chips)  # all bands of a file in one
     for request in manifest.requests:
-        wanted = oracle(path, level, request.index, request.window)
-        pixels = read_window(index[str(path)], request, strict_pieces(path, request.ranges))
+        assert request.source.indexes == tuple(range(1, len(manifest.channels) + 1))
+        wanted = np.stack([oracle(path, level, band, request.window) for band in request.source.indexes])
+        pixels, seen = decode(index[str(path)], request, strict_pieces(path, request.ranges))
         assert pixels.dtype == wanted.dtype
         assert pixels.tobytes() == wanted.tobytes()
         valid = np.ones(wanted.shape, bool) if nodata is None else ~np.isin(wanted, nodata) & ~np.isnan(wanted)
-        np.testing.assert_array_equal(cube.valid[request.chip, request.channel], valid)
+        np.testing.assert_array_equal(seen, valid)
+        np.testing.assert_array_equal(cube.valid[request.chip], valid)
         shown = np.where(valid, wanted, 0).astype("float32")
-        np.testing.assert_array_equal(cube.image[request.chip, request.channel], shown)
+        np.testing.assert_array_equal(cube.image[request.chip], shown)
 
 
 @pytest.mark.parametrize("level", [None, 0, 1])
@@ -154,8 +159,8 @@ def test_a_read_is_what_was_written(encoded: Encoded, level: int | None) -> None
     coding = {"dtype": options.get("dtype", "uint16"), "holes": options.get("holes", False)}
     coding["nodata"] = options.get("nodata", 0) or 0
     for request in manifest.requests:
-        pixels = read_window(index[str(path)], request, strict_pieces(path, request.ranges))
-        wanted = expected(request.index, level, range(13, 36), range(7, 31), **coding)
+        pixels, _ = decode(index[str(path)], request, strict_pieces(path, request.ranges))
+        wanted = [expected(band, level, range(13, 36), range(7, 31), **coding) for band in request.source.indexes]
         np.testing.assert_array_equal(pixels, wanted)
 
 
@@ -175,11 +180,12 @@ def test_tiles_that_the_file_does_not_hold_read_as_nodata_and_cost_nothing(
     tiles = index[str(path)].level(level).lengths
     assert 0 < (tiles > 0).sum() < tiles.size
     cube, _ = read_manifest(manifest, index)
-    for request in manifest.requests:
-        assert len(request.ranges) == (tiles[request.index - 1] > 0).sum()
-        wanted = oracle(path, level, request.index, request.window)
-        np.testing.assert_array_equal(cube.image[0, request.channel], np.where(wanted == 9, 0, wanted))
-        np.testing.assert_array_equal(cube.valid[0, request.channel], wanted != 9)
+    (request,) = manifest.requests
+    assert len(request.ranges) == (tiles > 0).sum()
+    for channel, band in enumerate(request.source.indexes):
+        wanted = oracle(path, level, band, request.window)
+        np.testing.assert_array_equal(cube.image[0, channel], np.where(wanted == 9, 0, wanted))
+        np.testing.assert_array_equal(cube.valid[0, channel], wanted != 9)
 
 
 @pytest.fixture(scope="module")
@@ -203,11 +209,13 @@ def test_any_windows_of_any_file_read_as_rasterio_reads_them(mixed: list[Path], 
     chips = [Window(*place, rows, cols) for place in data.draw(st.lists(places, min_size=1, max_size=3))]
     manifest, index = plan(path, level, chips)
     cube, receipt = read_manifest(manifest, index)
-    assert (receipt.nbytes, receipt.requests) == (manifest.planned_nbytes, manifest.planned_requests)
+    assert (receipt.nbytes, receipt.requests) == (receipt.planned_nbytes, receipt.planned_requests)
+    assert receipt.planned_nbytes == manifest.pixel_nbytes
     for request in manifest.requests:
-        wanted = oracle(path, level, request.index, request.window)
-        np.testing.assert_array_equal(cube.image[request.chip, request.channel], wanted)
-        np.testing.assert_array_equal(cube.valid[request.chip, request.channel], wanted != 0)
+        for channel, band in enumerate(request.source.indexes):
+            wanted = oracle(path, level, band, request.window)
+            np.testing.assert_array_equal(cube.image[request.chip, channel], wanted)
+            np.testing.assert_array_equal(cube.valid[request.chip, channel], wanted != 0)
 
 
 CHIP = Window(30, 30, 40, 40)
@@ -237,13 +245,13 @@ def test_without_an_index_the_headers_are_fetched_first_and_the_pixels_are_the_s
     assert len(done) == 2
     assert receipt.nbytes == receipt.planned_nbytes == manifest.planned_nbytes
     assert receipt.header_nbytes == manifest.header_nbytes
-    assert receipt.pixel_nbytes == manifest.tile_nbytes + manifest.gap_nbytes > 0
+    assert receipt.pixel_nbytes == manifest.tile_nbytes + manifest.prefix_nbytes + manifest.gap_nbytes > 0
     assert (receipt.requests, receipt.planned_requests) == (manifest.planned_requests,) * 2
     assert receipt.seconds > 0
 
 
 def test_a_manifest_that_names_no_request_reads_as_nothing_seen(planned: tuple[Manifest, HeaderIndex]) -> None:
-    cube, receipt = read_manifest(replace(planned[0], requests=()))
+    cube, receipt = read_manifest(replace(planned[0], requests=Requests.of(())))
     assert cube.image.shape == cube.valid.shape == (1, 2, 40, 40)
     assert not cube.valid.any()
     assert (receipt.nbytes, receipt.requests) == (0, 0)
@@ -264,7 +272,7 @@ def test_chips_that_cannot_be_stacked_are_refused(
     chips: tuple[Window, ...], planned: tuple[Manifest, HeaderIndex]
 ) -> None:
     with pytest.raises(ManifestError, match=f"chips of {len(chips)} sizes"):
-        read_manifest(replace(planned[0], chips=chips, requests=()))
+        read_manifest(replace(planned[0], chips=chips, requests=Requests.of(())))
 
 
 @pytest.mark.parametrize("with_index", [True, False])
@@ -272,7 +280,7 @@ def test_a_file_that_changed_since_it_was_planned_is_not_read(
     with_index: bool, planned: tuple[Manifest, HeaderIndex]
 ) -> None:
     manifest, index = planned
-    href = manifest.requests[0].href
+    href = manifest.requests[0].source.href
     os.utime(href, ns=(1, 1))
     with pytest.raises(FetchError, match=r"B02\.tif changed since it was planned .*ETag .*; compile the manifest anew"):
         read_manifest(manifest, index if with_index else None)
@@ -282,23 +290,28 @@ def test_a_file_that_changed_after_its_header_was_read_anew_is_not_read_either(
     planned: tuple[Manifest, HeaderIndex],
 ) -> None:
     manifest, _ = planned
-    os.utime(manifest.requests[1].href, ns=(1, 1))
+    os.utime(manifest.requests[1].source.href, ns=(1, 1))
     with pytest.raises(FetchError, match=r"B03\.tif changed since it was planned"):
         read_manifest(manifest, index_headers(manifest.headers))
 
 
-def test_a_file_that_is_not_in_the_index_is_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
-    with pytest.raises(ItemError, match=r"B02\.tif is not in the header index"):
-        read_manifest(planned[0], HeaderIndex({}, {}, {}, 0.0))
+def test_only_headers_that_the_index_lacks_are_fetched(planned: tuple[Manifest, HeaderIndex]) -> None:
+    manifest, index = planned
+    one, two = manifest.headers
+    _, receipt = read_manifest(manifest, HeaderIndex({one: index[one]}))
+    assert [trip.href for trip in receipt.headers] == [two]
+    _, receipt = read_manifest(manifest, index)
+    assert receipt.headers == ()
+    assert receipt.nbytes == receipt.planned_nbytes == manifest.pixel_nbytes
+    assert receipt.after(index).nbytes == manifest.planned_nbytes
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ranges": ()}, r"B02\.tif: the tile at \d+ was not fetched"),
+        ({"ranges": (), "wholes": ()}, r"B02\.tif: the tile at \d+ was not fetched"),
         ({"window": Window(0, 0, 40, 40)}, r"B02\.tif: the manifest's window does not fit"),
-        ({"index": 2}, r"B02\.tif: the manifest's window does not fit"),
-        ({"index": 0}, r"B02\.tif: the manifest's window does not fit"),
+        ({"indexes": (2,)}, r"B02\.tif has 1 bands, no band 2"),
     ],
 )
 def test_a_manifest_that_does_not_fit_its_file_is_refused_by_name(
@@ -306,13 +319,22 @@ def test_a_manifest_that_does_not_fit_its_file_is_refused_by_name(
 ) -> None:
     manifest, index = planned
     with pytest.raises(FetchError, match=message):
-        read_manifest(replace(manifest, requests=(replace(manifest.requests[0], **change),)), index)
+        read_manifest(changed(manifest, **change), index)
+
+
+def changed(manifest: Manifest, **change: Any) -> Manifest:
+    """The manifest with its first request alone, and that one changed."""
+    request = manifest.requests[0]
+    of_source = {name: value for name, value in change.items() if name not in ("ranges", "wholes", "window")}
+    of_request = {name: value for name, value in change.items() if name not in of_source}
+    request = replace(request, source=replace(request.source, **of_source), **of_request)
+    return replace(manifest, requests=Requests.of([request]))
 
 
 def test_a_level_that_the_file_lacks_is_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
     manifest, index = planned
     with pytest.raises(LayoutError, match="2 overviews, no level 5"):
-        read_manifest(replace(manifest, requests=(replace(manifest.requests[0], level=5),)), index)
+        read_manifest(changed(manifest, level=5), index)
 
 
 def test_a_grid_of_another_crs_is_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
@@ -324,8 +346,8 @@ def test_a_grid_of_another_crs_is_refused(planned: tuple[Manifest, HeaderIndex])
 def test_a_tile_that_does_not_decode_is_an_error_that_names_the_file(planned: tuple[Manifest, HeaderIndex]) -> None:
     manifest, index = planned
     request = manifest.requests[0]
-    path, piece = Path(request.href), request.ranges[-1]
-    assert piece.offset > request.header_nbytes
+    path, piece = Path(request.source.href), request.ranges[-1]
+    assert piece.offset > request.source.header_nbytes
     before, data = path.stat(), bytearray(path.read_bytes())
     data[piece.offset : piece.stop] = b"\xff" * piece.length
     path.write_bytes(data)
@@ -364,9 +386,3 @@ def test_a_manifest_for_more_than_memory_holds_is_refused(tmp_path: Path) -> Non
     huge = replace(manifest, chips=(Window(0, 0, 10**7, 10**7),))
     with pytest.raises(ManifestError, match="do not fit memory"):
         read_manifest(huge, index)
-
-
-def test_an_alpha_band_is_refused(tmp_path: Path) -> None:
-    path = write_cog(tmp_path / "a.tif", bands=4, dtype="uint8", interleave="pixel", nodata=None, ALPHA="YES")
-    with pytest.raises(LayoutError, match="alpha band"):
-        plan(path, None, [Window(0, 0, 6, 6)])

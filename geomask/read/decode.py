@@ -1,0 +1,125 @@
+"""Bytes into pixels: a TIFF of just the tiles that came, decoded by GDAL."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cog.level import ByteRange
+from ..cog.minitiff import cut_tiff
+from ..cog.prefix import first_rows
+from ..errors import FetchError, LayoutError
+from ..grid import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..cog.layout import Layout
+    from ..cog.level import Level
+    from ..plan.request import ReadRequest
+
+
+class Pieces:
+    """Tiles out of what was fetched of one file: its header and its runs."""
+
+    def __init__(self, href: str, header: bytes) -> None:
+        self._href, self._starts, self._data = href, [0], [header]
+
+    def add(self, offset: int, data: bytes) -> None:
+        """Put in what was fetched from byte `offset` on."""
+        at = bisect_right(self._starts, offset)
+        self._starts.insert(at, offset)
+        self._data.insert(at, data)
+
+    def __call__(self, piece: ByteRange) -> bytes:
+        """These bytes, put together from neighbours where one cuts them. Raises FetchError where some did not come."""
+        number = bisect_right(self._starts, piece.offset) - 1
+        begin = piece.offset - self._starts[number]
+        data = self._data[number][begin : begin + piece.length]
+        while len(data) < piece.length and number + 1 < len(self._data):
+            number += 1
+            begin = piece.offset + len(data) - self._starts[number]
+            if begin < 0:
+                break
+            data += self._data[number][begin : begin + piece.length - len(data)]
+        if len(data) < piece.length:
+            raise FetchError(f"{self._href}: the tile at {piece.offset} was not fetched; compile the manifest anew")
+        return data
+
+
+def decode(
+    layout: Layout, request: ReadRequest, pieces: Callable[[ByteRange], bytes], prefixes: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of a request in the file's dtype, and where they were observed, both (bands, rows, columns) of its window.
+
+    Not observed: nodata, masked by the file's mask or alpha band, not finite. `pieces` gives bytes of the file;
+    `prefixes` False takes whole tiles where the plan has prefixes. Raises LayoutError where they do not decode.
+    """
+    level, indexes = layout.level(request.source.level), request.source.indexes
+    bands = (*indexes, layout.alpha) if layout.alpha else indexes
+    planned = {piece.offset: piece.length for piece in request.ranges}
+    parts = [
+        _read(layout, level, bands, part, partial(_first_rows, level, pieces, planned, rows) if rows else pieces, rows)
+        for part, rows in _split(request, level, prefixes)
+    ]
+    pixels = np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
+    seen = observed(pixels[: len(indexes)], request.source.nodata)
+    if layout.alpha:
+        seen &= pixels[-1] != 0
+    if level.mask:
+        seen &= _read(layout, level.mask, (1,), request.window, pieces)[0] != 0
+    return pixels[: len(indexes)], seen
+
+
+def _split(request: ReadRequest, level: Level, prefixes: bool) -> list[tuple[Window, int | None]]:
+    """The window; or where prefixes stand for its last row of tiles, what lies above and, with its rows, the rest."""
+    window = request.window
+    cut = (window.row_stop - 1) // level.tile_height * level.tile_height
+    if not prefixes or not request.rests:
+        return [(window, None)]
+    rows = window.row_stop - cut
+    if cut <= window.row_off:
+        return [(window, rows)]
+    upper = Window(window.row_off, window.col_off, cut - window.row_off, window.width)
+    return [(upper, None), (Window(cut, window.col_off, rows, window.width), rows)]
+
+
+def _first_rows(
+    level: Level, pieces: Callable[[ByteRange], bytes], planned: dict[int, int], rows: int, tile: ByteRange
+) -> bytes:
+    return first_rows(level, pieces(ByteRange(tile.offset, planned[tile.offset])), rows)
+
+
+def _read(
+    layout: Layout,
+    level: Level,
+    indexes: Sequence[int],
+    window: Window,
+    tile: Callable[[ByteRange], bytes],
+    rows: int | None = None,
+) -> np.ndarray:
+    """Pixels (bands, rows, columns) of a window of a level or a mask; see `cut_tiff` for `tile` and `rows`."""
+    from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
+    from rasterio.windows import Window as RasterioWindow
+
+    planes = {0} if len(level.offsets) == 1 else {index - 1 for index in indexes}
+    content, row, col = cut_tiff(layout, level, planes, window, tile, rows)
+    try:
+        # GDAL_NUM_THREADS stays at 1: the threads are ours.
+        with MemoryFile(content) as file, file.open() as dataset:
+            place = RasterioWindow(col, row, window.width, window.height)  # type: ignore[call-arg, unused-ignore]
+            pixels: np.ndarray = dataset.read(indexes, window=place)
+            return pixels
+    except RasterioError as error:
+        raise LayoutError(f"{layout.href}: a tile of {window} does not decode: {error}") from error
+
+
+def observed(pixels: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Where pixels are neither nodata nor without a finite value, bool of their shape."""
+    with np.errstate(over="ignore"):  # of nodata values that the type cannot hold
+        seen: np.ndarray = np.ones(pixels.shape, bool) if nodata is None else pixels != nodata
+    return seen & np.isfinite(pixels)
