@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from geomask.progress import progress
 
-from .options import items_argument, load_items
+from .options import items_argument, load_items, sign_option
+
+if TYPE_CHECKING:
+    from geomask.signing import Sign
 
 
 @click.command()
@@ -23,7 +26,8 @@ from .options import items_argument, load_items
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the map and its item.",
 )
-def infer(run: Path, items: str, out: Path) -> None:
+@sign_option
+def infer(run: Path, items: str, out: Path, sign: Sign | None) -> None:
     """Map what the items of ITEMS show with the network of RUN.
 
     Only the channels that the run selected are read. The map is a COG with a STAC item; the receipt is printed as JSON.
@@ -36,10 +40,10 @@ def infer(run: Path, items: str, out: Path) -> None:
 
     trained = load_run(run)
     with progress("infer", "file") as advance:
-        result = classify(trained, found, on_done=advance)
+        result = classify(trained, found, on_done=advance, sign=sign)
     item = save_map(result, out)
     save_receipt(result, run)
     if empty := result.manifest.empty:
         names = ", ".join("/".join(channel) for channel in empty)
         click.echo(f"Warning: no item fills {names}; the map was made without them.", err=True)
-    click.echo(json.dumps({"item": str(item), **asdict(result.receipt), "nbytes": result.receipt.nbytes}))
+    click.echo(json.dumps({"item": str(item), **result.receipt.to_dict()}))

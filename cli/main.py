@@ -13,7 +13,9 @@ import click
 from geomask.errors import GeomaskError
 
 from .demo import demo
+from .index import index
 from .infer import infer
+from .manifest import manifest
 from .plan import plan
 from .read import read
 from .report import report
@@ -23,7 +25,7 @@ from .train import train
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = [search, train, plan, read, infer, report, demo]
+COMMANDS = [search, index, train, plan, manifest, read, infer, report, demo]
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""

@@ -9,39 +9,84 @@ import click
 
 from geomask.progress import progress
 
-from .options import items_argument, load_items
+from .options import index_option, items_argument, load_items, no_prefix_option, sign_option
 
 if TYPE_CHECKING:
     from geomask.grid import Grid
+    from geomask.signing import Sign
+
+
+def _quantity(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    from geomask.demo.server import parse_duration, parse_rate
+
+    parse = parse_duration if param.name == "round_trip" else parse_rate
+    try:
+        return None if text is None else parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command()
 @items_argument
 @click.option("--selection", required=True, type=click.Path(path_type=Path), help="selection.json of a run.")
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Manifest to write, not print.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Manifest to write, not print: *.geomask.jsonl or *.geomask.parquet.",
+)
 @click.option("--bbox", nargs=4, type=float, metavar="LEFT BOTTOM RIGHT TOP", help="Part to read, in the files' CRS.")
-def plan(items: str, selection: Path, out: Path | None, bbox: tuple[float, float, float, float] | None) -> None:
+@index_option
+@click.option("--round-trip", callback=_quantity, metavar="TIME", help="Of one request, such as 50ms: see --bandwidth.")
+@click.option(
+    "--bandwidth",
+    callback=_quantity,
+    metavar="RATE",
+    help="Of one connection, such as 20Mbit: bytes that pass in less than a round trip are fetched, not skipped.",
+)
+@no_prefix_option
+@sign_option
+def plan(
+    items: str,
+    selection: Path,
+    out: Path | None,
+    bbox: tuple[float, float, float, float] | None,
+    index: Path | None,
+    round_trip: float | None,
+    bandwidth: float | None,
+    prefix: bool,
+    sign: Sign | None,
+) -> None:
     """Compile a selection over ITEMS into a manifest of exact byte ranges.
 
     ITEMS is an item collection (a file, or - for stdin). Only headers are read. Totals go to stderr.
     """
-    from geomask.plan.compile import choose_grid, compile_manifest, free_channels, index_selection
+    from geomask.cog.index import HeaderIndex
+    from geomask.plan.compile import compile_manifest, free_channels
+    from geomask.plan.runs import LEADER_GAP, worthwhile_gap
+    from geomask.plan.sources import choose_grid, index_selection
     from geomask.selection import Selection
 
+    if (round_trip is None) != (bandwidth is None):
+        raise click.UsageError("--round-trip and --bandwidth say only together which gaps are worth a request")
     chosen, found = Selection.load(selection), load_items(items)
+    kept = HeaderIndex.load(index) if index else None
     with progress("read headers", "file") as advance:
-        index = index_selection(chosen, found, advance)
-    grid = choose_grid(chosen, found, index)
+        headers = index_selection(chosen, found, advance, kept=kept, sign=sign)
+    grid = choose_grid(chosen, found, headers)
     if bbox:
         grid = _part(grid, bbox)
-    manifest = compile_manifest(chosen, found, index, grid)
+    gap = LEADER_GAP if round_trip is None or bandwidth is None else worthwhile_gap(round_trip, bandwidth / 8)
+    manifest = compile_manifest(chosen, found, headers, grid, gap=gap)
+    if not prefix:
+        manifest = manifest.without_prefixes()
     if out:
         manifest.save(out)
     else:
         for line in manifest.lines():
             click.echo(line)
     click.echo(manifest.summary(), err=True)
-    if free := free_channels(chosen, found, index, grid):
+    if free := free_channels(chosen, found, headers, grid):
         click.echo(f"Note: {', '.join(free)} would cost nothing more: they come with other bands.", err=True)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from geomask.progress import progress
+
+from .options import index_option, no_prefix_option, sign_option
+
+if TYPE_CHECKING:
+    from geomask.signing import Sign
 
 
 @click.command()
@@ -21,11 +26,15 @@ from geomask.progress import progress
     type=click.Path(dir_okay=False, path_type=Path),
     help="GeoTIFF to write, a band a channel.",
 )
-def read(manifest: Path, out: Path) -> None:
+@index_option
+@no_prefix_option
+@sign_option
+def read(manifest: Path, out: Path, index: Path | None, prefix: bool, sign: Sign | None) -> None:
     """Read what MANIFEST says, and nothing else (- for stdin).
 
     The pixels are written as floats, NaN where nothing was observed; the receipt is printed as JSON.
     """
+    from geomask.cog.index import HeaderIndex
     from geomask.errors import ManifestError
     from geomask.plan.manifest import Manifest
     from geomask.read.reader import read_manifest
@@ -33,7 +42,9 @@ def read(manifest: Path, out: Path) -> None:
     plan = Manifest.parse(sys.stdin) if str(manifest) == "-" else Manifest.load(manifest)
     if len(plan.chips) != 1:
         raise ManifestError(f"{manifest} is for {len(plan.chips)} chips; a GeoTIFF holds one: plan them one by one")
-    with progress("read", "file", len(plan.headers)) as advance:
-        cube, receipt = read_manifest(plan, on_done=advance)
+    plan = plan if prefix else plan.without_prefixes()
+    kept = HeaderIndex.load(index) if index else None
+    with progress("read", "file", len(plan.files)) as advance:
+        cube, receipt = read_manifest(plan, kept, advance, sign=sign)
     cube.save_geotiff(out)
-    click.echo(json.dumps({**asdict(receipt), "nbytes": receipt.nbytes}))
+    click.echo(json.dumps(receipt.to_dict()))

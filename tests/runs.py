@@ -12,8 +12,9 @@ import rasterio
 import torch
 from rasterio.transform import from_origin
 
+from geomask.fetch import Trip
 from geomask.masks.gates import HardGate
-from geomask.read.reader import Receipt
+from geomask.read.receipt import Receipt
 from geomask.selection import Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import Slot
@@ -79,9 +80,11 @@ def write_run(
 def make_receipt(nbytes: int, requests: int, seconds: float = 1.5, served: bool = True) -> dict[str, Any]:
     """A receipt of so many bytes, a tenth of them headers; `served`: as the server counted, one request more."""
     header = nbytes // 10
-    receipt = Receipt(nbytes, requests, header, nbytes - header, 0, requests, seconds)
+    rest = [nbytes - header, *[0] * (requests - 2)]
+    runs = tuple(Trip("a.tif", header, length, 1, 0, seconds) for length in rest)
+    receipt = Receipt(nbytes, requests, (Trip("a.tif", 0, header, 1, 0, seconds),), runs, (), (), seconds)
     counted = {"requests": requests + 1, "bytes": nbytes, "header_bytes": header, "pixel_bytes": nbytes - header}
-    return {**asdict(receipt), "server": counted if served else None}
+    return {**receipt.to_dict(), "server": counted if served else None}
 
 
 def write_demo(folder: Path, *, folds: int = 3, seeds: int = 3, maps: bool = True, **options: Any) -> Path:

@@ -40,6 +40,7 @@ EXPORTED = [
     "load_items",
     "load_profile",
     "make_slots",
+    "read_chip",
     "read_manifest",
     "save_items",
     "search",
@@ -120,7 +121,8 @@ def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> No
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (entry_points,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
         assert "geomask = geomask.cli.main:geomask" in archive.read(entry_points).decode()
-    sources = [*copy.glob("geomask/**/*.py"), copy / "geomask" / "py.typed"]
+    data = (copy / "geomask" / "py.typed", copy / "geomask" / "plan" / "manifest.schema.json")
+    sources = [*copy.glob("geomask/**/*.py"), *data]
     expected = {str(path.relative_to(copy)) for path in sources}
     expected |= {f"geomask/{path.relative_to(copy)}" for path in (*copy.glob("cli/*.py"), *copy.glob("catalogs/*"))}
     assert names == expected

@@ -13,7 +13,8 @@ from torchgeo.datasets import GeoDataset
 
 from ..cog.index import HeaderIndex
 from ..errors import GridError, SelectionError
-from ..plan.compile import compile_manifest, index_selection
+from ..plan.compile import compile_manifest
+from ..plan.sources import index_selection
 from ..read.reader import read_manifest
 from .labels import IGNORE
 

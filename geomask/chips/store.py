@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GridError, SelectionError
-from ..read.reader import Receipt, read_manifest
+from ..read.reader import read_manifest
+from ..read.receipt import Receipt
 from .labels import IGNORE
 
 if TYPE_CHECKING:

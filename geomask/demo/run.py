@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..plan.compile import compile_manifest, index_selection
+from ..plan.compile import compile_manifest
+from ..plan.sources import index_selection
 from ..progress import progress
 from ..report.page import write_page
 from ..report.summary import summarise, table, write_summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from ..atomic import atomic_path, write_text
-from ..plan.compile import choose_grid, compile_manifest, find_sources, index_selection
-from ..read.reader import Receipt, read_manifest
+from ..plan.compile import compile_manifest
+from ..plan.sources import choose_grid, find_files, index_selection
+from ..read.reader import read_manifest
+from ..read.receipt import Receipt
 from ..train.step import predict
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..grid import Grid
     from ..plan.manifest import Manifest
+    from ..signing import Sign
     from ..train.run import Run
 
 #: The value of pixels of which nothing was seen.
@@ -41,26 +44,31 @@ class Map:
 
 
 def infer(
-    run: Run, items: Sequence[Item], grid: Grid | None = None, on_done: Callable[[], object] | None = None
+    run: Run,
+    items: Sequence[Item],
+    grid: Grid | None = None,
+    on_done: Callable[[], object] | None = None,
+    sign: Sign | None = None,
 ) -> Map:
     """Classify `grid` (None: that of the finest selected file) with the folded network of `run`.
 
-    Only headers and tiles of the selected channels are fetched. Raises what planning and reading raise.
+    Only headers and tiles of the selected channels are fetched. `sign` signs hrefs; None: as the items' own are.
+    Raises what planning and reading raise.
     """
-    index = index_selection(run.selection, items)
+    index = index_selection(run.selection, items, sign=sign)
     grid = grid or choose_grid(run.selection, items, index)
     manifest = compile_manifest(run.selection, items, index, grid)
     cube, receipt = read_manifest(manifest, index, on_done)
     classes = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
     seen = cube.valid[0].any(0)
-    sources = {source.item.id: source.item for source in find_sources(run.selection, items)}
+    sources = {file.item.id: file.item for file in find_files(run.selection, items)}
     ordered = tuple(sources[name] for name in sorted(sources))
-    return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt, ordered)
+    return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt.after(index), ordered)
 
 
 def save_receipt(result: Map, run_folder: str | Path, server: dict[str, int] | None = None) -> None:
     """Write ``receipt.json`` into the run's folder, for its report; `server` is what the server counted, if it did."""
-    document = {**asdict(result.receipt), "selection": result.manifest.selection, "server": server}
+    document = {**result.receipt.to_dict(), "selection": result.manifest.selection, "server": server}
     write_text(Path(run_folder) / "receipt.json", json.dumps(document, indent=1) + "\n")
 
 

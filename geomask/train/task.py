@@ -12,8 +12,8 @@ from ..chips.split import Split, make_splits
 from ..chips.store import Chips, read_chips
 from ..errors import GridError
 from ..grid import Grid, Window
-from ..plan.compile import choose_grid, compile_manifest, index_selection
 from ..plan.cost import Cost
+from ..plan.sources import choose_grid, index_selection
 from ..selection import Selection
 from ..stac.slots import make_slots
 from .baselines import Method, majority_score, train_method
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchgeo.datasets.utils import GeoSlice
 
     from ..chips.dataset import StacDataset
-    from ..read.reader import Receipt
+    from ..read.receipt import Receipt
     from ..stac.profile import Band
     from ..stac.slots import Period
 
@@ -110,9 +110,9 @@ def prepare(
     count = len(cuts) + 1 if len(cuts) else None
     chips, receipt = read_chips(dataset, _cells(dataset, cell), count, on_done)
     chips = chips.take([number for number, known in enumerate(chips.labels != IGNORE) if known.any()])
-    cost = Cost.of(compile_manifest(selection, items, index, grid))
+    cost = Cost.of(selection, items, index, grid)
     names = name_classes(cuts, chips.classes)
-    return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt)
+    return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt.after(index))
 
 
 def _guarded(labels: np.ndarray, cell: int, guard: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from geomask.chips.dataset import StacDataset
 from geomask.chips.store import read_chips
 from geomask.errors import GridError, SelectionError
 from geomask.grid import Grid, Window
-from geomask.plan.compile import choose_grid, index_selection
+from geomask.plan.sources import choose_grid, index_selection
 from geomask.selection import Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import make_slots

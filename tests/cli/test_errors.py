@@ -20,7 +20,8 @@ from items import write_items
 from rasterio.transform import from_origin
 from runs import write_run
 
-from geomask.plan.compile import choose_grid, compile_manifest, index_selection
+from geomask.plan.compile import compile_manifest
+from geomask.plan.sources import choose_grid, index_selection
 from geomask.selection import Selection
 from geomask.stac.profile import Band
 from geomask.stac.search import save_items
@@ -194,7 +195,7 @@ def test_an_argument_too_many(command: str) -> None:
     assert_one_line(run(" ".join([command, *words, "surplus", *needed]), {}), USAGE, "surplus")
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "demo"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("demo", "manifest")])
 def test_an_argument_too_few(command: str) -> None:
     assert_one_line(run(command, {}), USAGE, "Missing argument")
 
@@ -207,6 +208,8 @@ PROCESSES = {
     "search": ("search gone.json", "gone.json"),
     "train": ("train gone.json --labels gone.tif -o run", "gone.json"),
     "plan": ("plan - --selection gone.json", "gone.json"),
+    "index": ("index gone.json -o headers.parquet", "gone.json"),
+    "manifest": ("manifest validate gone.jsonl", "gone.jsonl"),
     "read": ("read gone.jsonl -o cube.tif", "gone.jsonl"),
     "infer": ("infer gone - -o map", "standard input is no JSON: it is empty"),
     "demo": ("demo --out words.txt", "words.txt"),

@@ -1,20 +1,10 @@
-import numpy as np
 import pytest
+from costs import priced
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomask.cog.layout import ByteRange
 from geomask.errors import SelectionError
 from geomask.masks.fixed import random_channels, spaced_centres, uniform_channels
-from geomask.plan.cost import Cost
-
-
-def cost_of(prices: list[int]) -> Cost:
-    """Channels in files of their own, of these bytes each: 10 of header, the rest of one tile."""
-    files = tuple((f"{number}.tif", 10) for number in range(len(prices)))
-    tiles = tuple(frozenset({ByteRange(10, price - 10)}) for price in prices)
-    return Cost(np.array(prices), (), files, tiles)
-
 
 prices_and_budget = st.lists(st.integers(11, 500), min_size=1, max_size=30).flatmap(
     lambda prices: st.tuples(st.just(prices), st.integers(max(prices), sum(prices)))
@@ -24,7 +14,7 @@ prices_and_budget = st.lists(st.integers(11, 500), min_size=1, max_size=30).flat
 @given(prices_and_budget, st.integers(0, 5))
 def test_what_is_drawn_stays_within_the_budget(case: tuple[list[int], int], seed: int) -> None:
     prices, budget = case
-    cost = cost_of(prices)
+    cost = priced(prices)
     for channels in (uniform_channels(cost, budget), random_channels(cost, budget, seed)):
         assert channels == sorted(set(channels))
         assert 0 < sum(prices[channel] for channel in channels) <= budget
@@ -33,13 +23,13 @@ def test_what_is_drawn_stays_within_the_budget(case: tuple[list[int], int], seed
 @given(prices_and_budget, st.integers(0, 5))
 def test_random_channels_leave_no_room_for_another(case: tuple[list[int], int], seed: int) -> None:
     prices, budget = case
-    channels = random_channels(cost_of(prices), budget, seed)
+    channels = random_channels(priced(prices), budget, seed)
     left = budget - sum(prices[channel] for channel in channels)
     assert all(prices[channel] > left for channel in range(len(prices)) if channel not in channels)
 
 
 def test_uniform_channels_are_as_many_as_fit() -> None:
-    cost = cost_of([100] * 20)
+    cost = priced([100] * 20)
     assert uniform_channels(cost, 499) == [2, 7, 12, 17]
     assert uniform_channels(cost, 2000) == list(range(20))
 
@@ -51,4 +41,4 @@ def test_centres_by_hand() -> None:
 def test_a_budget_below_every_channel_is_an_error() -> None:
     for draw in (lambda c: uniform_channels(c, 50), lambda c: random_channels(c, 50, 0)):
         with pytest.raises(SelectionError, match="budget of 50 bytes"):
-            draw(cost_of([100, 200]))
+            draw(priced([100, 200]))

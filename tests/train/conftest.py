@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from costs import priced
 
 from geomask.chips.split import make_splits
 from geomask.chips.store import Chips
-from geomask.cog.layout import ByteRange
 from geomask.grid import Grid, Window
 from geomask.plan.cost import Cost
-from geomask.read.reader import Receipt
+from geomask.read.receipt import Receipt
 from geomask.selection import Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import make_slots
@@ -36,8 +36,7 @@ def chips() -> Chips:
 @pytest.fixture(scope="session")
 def cost() -> Cost:
     """Each channel in a file of its own: 100 bytes of header, 900 of pixels."""
-    files = tuple((f"{channel}.tif", 100) for channel in range(12))
-    return Cost(np.full(12, 1000), (), files, tuple(frozenset({ByteRange(100, 900)}) for _ in range(12)))
+    return priced([1000] * 12, header=100)
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +48,6 @@ def task(chips: Chips, cost: Cost) -> Task:
     dates = [datetime(2020, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
     slots = make_slots(pystac.Item(f"{date:%m}", None, None, date, {}) for date in dates)
     selection = Selection.dense(slots, [Band(name, name, 10) for name in ("B02", "B03", "B04", "B08")])
-    receipt = Receipt(0, 0, 0, 0, 0, 0, 0.0)
+    receipt = Receipt(0, 0, (), (), (), (), 0.0)
     grid = Grid("EPSG:32633", 0, 0, 10, 10, 10, 120)
     return Task(selection, grid, chips, cost, make_splits(len(chips)), ("no", "yes"), receipt)

@@ -1,9 +1,8 @@
-import numpy as np
 import pytest
+from costs import priced
 
 from geomask.chips.split import make_splits
 from geomask.chips.store import Chips
-from geomask.cog.layout import ByteRange
 from geomask.errors import SelectionError
 from geomask.plan.cost import Cost
 from geomask.train.baselines import METHODS, train_method
@@ -21,9 +20,7 @@ def test_every_method_but_dense_stays_within_the_budget(chips: Chips, cost: Cost
 
 def test_with_unequal_prices_learned_stays_within_the_budget_and_uses_it(chips: Chips) -> None:
     prices = [4000 if channel % 2 else 500 for channel in range(12)]
-    files = tuple((f"{channel}.tif", 100) for channel in range(12))
-    tiles = tuple(frozenset({ByteRange(100, price - 100)}) for price in prices)
-    trained = train_method("learned", chips, SPLIT, Cost(np.array(prices), (), files, tiles), 9000, QUICK, 0)
+    trained = train_method("learned", chips, SPLIT, priced(prices), 9000, QUICK, 0)
     spent = sum(prices[channel] for channel in trained.channels)
     assert 4500 <= spent <= 9000
     assert len(trained.channels) >= 2
@@ -37,5 +34,5 @@ def test_a_budget_below_a_channel_and_an_unknown_method_are_errors(chips: Chips,
 
 
 def test_channels_that_no_item_fills_cost_nothing_and_do_no_harm(chips: Chips) -> None:
-    empty = Cost(np.zeros(12, np.int64), (), (("", 0),) * 12, (frozenset(),) * 12)
+    empty = priced([0] * 12)
     assert train_method("learned", chips, SPLIT, empty, 3000, QUICK, 0).channels == list(range(12))
