@@ -10,8 +10,6 @@ import numpy as np
 from ..errors import GridError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..grid import Window
 
 
@@ -80,17 +78,3 @@ class Level:
         rows = slice(window.row_off // self.tile_height, -(-window.row_stop // self.tile_height))
         cols = slice(window.col_off // self.tile_width, -(-window.col_stop // self.tile_width))
         return rows, cols
-
-    def ranges(self, index: int, window: Window) -> Iterator[ByteRange]:
-        """The bytes of the tiles that hold `window` of band `index` (1-based).
-
-        Sparse tiles have none, and neither has a level without tables. Those of the mask are `mask.ranges(1, window)`.
-        """
-        rows, cols = self.tiles(window)
-        if not len(self.offsets):
-            return
-        plane = min(index - 1, len(self.offsets) - 1)
-        offsets, lengths = self.offsets[plane, rows, cols], self.lengths[plane, rows, cols]
-        for offset, length in zip(offsets.flat, lengths.flat, strict=True):
-            if length:
-                yield ByteRange(int(offset), int(length))

@@ -25,8 +25,8 @@ _known: dict[_Key, dict[str, Any]] = {}
 def header_meaning(href: str, header: bytes, pages: Pages) -> dict[str, Any]:
     """Fields of a Layout that GDAL knows about the file that begins with `header`.
 
-    GDAL is asked once for all files whose first pages have the same tags: opening a header in it takes twice as long as
-    all else. Raises LayoutError where the file has no CRS, is rotated, has complex pixels, or GDAL does not open it.
+    GDAL is asked once for all files whose first pages have the same tags: opening a header in it takes longer than all
+    else. Raises LayoutError where the file has no CRS, is rotated, has complex pixels, or GDAL does not open it.
     """
     from rasterio.errors import CRSError, RasterioError
     from rasterio.io import MemoryFile

@@ -36,7 +36,8 @@ def cut_tiff(
     """A TIFF that holds the tiles of `window` of a level or a mask, and the (row, column) of the window in it.
 
     `tile` gives the bytes of a tile. In a band-interleaved file only `planes` (0-based) are filled; the others read as
-    nodata. With `rows` the window lies in the first `rows` of one row of tiles, and `tile` gives what `first_rows` makes.
+    nodata. With `rows` the window lies in the first so many rows of one row of tiles, and `tile` gives what
+    `first_rows` makes of a prefix.
     """
     tile_rows, tile_cols = level.tiles(window)
     top, left = tile_rows.start * level.tile_height, tile_cols.start * level.tile_width

@@ -6,6 +6,7 @@ NewSubfileType (TIFF 6.0, section 8).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # Bits of NewSubfileType; any other, or none of them on a page that is not the first, means an image of its own.
 REDUCED, MASK = 1, 4
 PLANAR_SEPARATE = 2
+
+# What tifffile stumbles over is raised here as one error; unless somebody listens, its own lines need not go to stderr.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 #: Tags that say where pixels lie and how many there are, or that point to other pages: a cut-out of a few tiles sets
 #: the first anew and must not copy the others. 254 kind of page, 256 and 257 size, 273 and 279 strips, 324 and 325

@@ -84,13 +84,10 @@ def cut_chip(
     `window` counts from the chip's first row and column. `layouts` has every file of the manifest. Raises ManifestError
     for a chip that is not there.
     """
-    wanted, whole = set(channels), manifest.chips[chip]
+    wanted, alone = set(channels), manifest.part([chip])
+    whole = alone.chips[0]
     place = Window(whole.row_off + window.row_off, whole.col_off + window.col_off, window.height, window.width)
-    sources = [
-        source.narrow(wanted)
-        for source in manifest.part([chip]).requests.sources
-        if not wanted.isdisjoint(source.channels)
-    ]
+    sources = [source.narrow(wanted) for source in alone.requests.sources if not wanted.isdisjoint(source.channels)]
     requests = plan_requests(sources, layouts, manifest.grid, [place])
     return replace(manifest, chips=(place,), requests=requests, dense_nbytes=None)
 

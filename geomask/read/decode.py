@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,43 +28,55 @@ class Pieces:
 
     def __init__(self, href: str, header: bytes) -> None:
         self._href, self._starts, self._data = href, [0], [header]
+        self._lock = Lock()  # decoding and fetching go on side by side
 
     def add(self, offset: int, data: bytes) -> None:
         """Put in what was fetched from byte `offset` on."""
-        at = bisect_right(self._starts, offset)
-        self._starts.insert(at, offset)
-        self._data.insert(at, data)
+        with self._lock:
+            at = bisect_right(self._starts, offset)
+            self._starts.insert(at, offset)
+            self._data.insert(at, data)
+
+    def hold(self, piece: ByteRange) -> bool:
+        """Whether these bytes are there."""
+        return len(self._find(piece)) == piece.length
 
     def __call__(self, piece: ByteRange) -> bytes:
-        """These bytes, put together from neighbours where one cuts them. Raises FetchError where some did not come."""
-        number = bisect_right(self._starts, piece.offset) - 1
-        begin = piece.offset - self._starts[number]
-        data = self._data[number][begin : begin + piece.length]
-        while len(data) < piece.length and number + 1 < len(self._data):
-            number += 1
-            begin = piece.offset + len(data) - self._starts[number]
-            if begin < 0:
-                break
-            data += self._data[number][begin : begin + piece.length - len(data)]
+        """These bytes. Raises FetchError where some did not come."""
+        data = self._find(piece)
         if len(data) < piece.length:
             raise FetchError(f"{self._href}: the tile at {piece.offset} was not fetched; compile the manifest anew")
         return data
 
+    def _find(self, piece: ByteRange) -> bytes:
+        """As many of these bytes as there are, put together where one part ends and the next begins."""
+        found: list[bytes] = []
+        at = piece.offset
+        with self._lock:
+            while at < piece.stop and (number := self._part_at(at)) is not None:
+                begin = at - self._starts[number]
+                found.append(self._data[number][begin : begin + piece.stop - at])
+                at += len(found[-1])
+        return found[0] if len(found) == 1 else b"".join(found)
 
-def decode(
-    layout: Layout, request: ReadRequest, pieces: Callable[[ByteRange], bytes], prefixes: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+    def _part_at(self, at: int) -> int | None:
+        """The part that has a byte; most often the last one that begins before it."""
+        before = range(bisect_right(self._starts, at) - 1, -1, -1)
+        return next((number for number in before if at < self._starts[number] + len(self._data[number])), None)
+
+
+def decode(layout: Layout, request: ReadRequest, pieces: Callable[[ByteRange], bytes]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of a request in the file's dtype, and where they were observed, both (bands, rows, columns) of its window.
 
-    Not observed: nodata, masked by the file's mask or alpha band, not finite. `pieces` gives bytes of the file;
-    `prefixes` False takes whole tiles where the plan has prefixes. Raises LayoutError where they do not decode.
+    Not observed: nodata, masked by the file's mask or alpha band, not finite. `pieces` gives bytes of the file.
+    Raises LayoutError where they do not decode, or a prefix of a tile does not hold the rows of the window.
     """
     level, indexes = layout.level(request.source.level), request.source.indexes
     bands = (*indexes, layout.alpha) if layout.alpha else indexes
     planned = {piece.offset: piece.length for piece in request.ranges}
     parts = [
         _read(layout, level, bands, part, partial(_first_rows, level, pieces, planned, rows) if rows else pieces, rows)
-        for part, rows in _split(request, level, prefixes)
+        for part, rows in _split(request, level)
     ]
     pixels = np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
     seen = observed(pixels[: len(indexes)], request.source.nodata)
@@ -74,11 +87,11 @@ def decode(
     return pixels[: len(indexes)], seen
 
 
-def _split(request: ReadRequest, level: Level, prefixes: bool) -> list[tuple[Window, int | None]]:
+def _split(request: ReadRequest, level: Level) -> list[tuple[Window, int | None]]:
     """The window; or where prefixes stand for its last row of tiles, what lies above and, with its rows, the rest."""
     window = request.window
     cut = (window.row_stop - 1) // level.tile_height * level.tile_height
-    if not prefixes or not request.rests:
+    if not request.rests:
         return [(window, None)]
     rows = window.row_stop - cut
     if cut <= window.row_off:

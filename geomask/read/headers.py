@@ -38,7 +38,8 @@ def fetch_layouts(
         layouts[want.href] = parse_layout(want.href, got.data, got.size, got.etag, got.modified)
         trips.append(got.trip)
     if foreign := [href for href in manifest.files if href not in layouts]:
-        described = index_headers(foreign, sign=sign, overviews=foreign)
+        coarse = {source.href for source in manifest.requests.sources if source.level is not None}
+        described = index_headers(foreign, sign=sign, overviews=coarse)
         layouts |= {href: described[href] for href in foreign}
         trips += described.trips
     for source in manifest.requests.sources:

@@ -64,7 +64,7 @@ def read_chip(
     frame, part = Frame.of(manifest, chip, masked=masked, scaled=scaled), manifest.part([chip])
     if chunks is not None:
         reader = ChipReader.open(frame, part, index, prefixes=prefixes, sign=sign, receipts=receipts)
-        return xr.open_dataset(reader, engine=GeomaskEngine, chunks=chunks)  # type: ignore[arg-type]
+        return xr.open_dataset(reader, engine=GeomaskEngine, chunks=chunks)  # type: ignore[arg-type]  # ours
     cube, receipt = read_manifest(part if prefixes else part.without_prefixes(), index, sign=sign)
     if receipts is not None:
         receipts.append(receipt)

@@ -7,15 +7,19 @@ import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..cog.level import ByteRange
 from ..errors import FetchError, LayoutError, ManifestError
 from ..fetch import Want, fetch
 from .cube import Cube
 from .decode import Pieces, decode
 from .fallback import read_with_gdal
+from .frame import value_type
 from .headers import fetch_layouts
 from .receipt import Fallback, Receipt
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..cog.index import HeaderIndex
     from ..cog.layout import Layout
-    from ..fetch import Got
+    from ..fetch import Got, Trip
     from ..plan.manifest import Manifest
     from ..plan.request import ReadRequest
     from ..signing import Sign
@@ -35,6 +39,9 @@ EXACT = 1 << 53
 
 #: Pixels of all chips and channels together, 5 bytes each or more: beyond it a manifest is broken or hostile.
 MAX_VALUES = 1 << 31
+
+#: What is fetched of a tile, as a share of it, each time that a prefix does not hold the rows of the window.
+LONGER = (0.0, 1 / 16, 1.0)
 
 
 def read_manifest(
@@ -53,14 +60,12 @@ def read_manifest(
     shape, start = _shape(manifest), time.perf_counter()
     sign = sign or (index.sign if index is not None else None)
     layouts, headers = fetch_layouts(manifest, index, sign)
-    cube = Cube(manifest, np.zeros(shape, _value_type(manifest)), np.zeros(shape, bool))
+    cube = Cube(manifest, np.zeros(shape, value_type(manifest)), np.zeros(shape, bool))
     canvas = _Canvas(cube, layouts, sign)
     with _threads() as threads:
         by_gdal = [threads.submit(canvas.read_with_gdal, request) for request in canvas.foreign]
         runs, decoded = _fetch_runs(canvas, threads, on_done)
-        short = [request for job in decoded if (request := job.result())]
-        rests = _fetch_rests(canvas, short)
-        for job in [threads.submit(canvas.paste, request, prefixes=False) for request in short]:
+        for job in decoded:
             job.result()
         fallbacks = tuple(job.result() for job in by_gdal)
     return cube, Receipt(
@@ -68,7 +73,7 @@ def read_manifest(
         planned_requests=len(manifest.runs) + len(headers),
         headers=headers,
         runs=tuple(got.trip for got in runs),
-        refetches=tuple(got.trip for got in rests),
+        refetches=tuple(sorted(canvas.refetches, key=lambda trip: (trip.href, trip.offset))),
         fallbacks=fallbacks,
         seconds=time.perf_counter() - start,
     )
@@ -87,14 +92,14 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
 
 def _fetch_runs(
     canvas: _Canvas, threads: ThreadPoolExecutor, on_done: Callable[[], object] | None
-) -> tuple[list[Got], list[Future[ReadRequest | None]]]:
+) -> tuple[list[Got], list[Future[None]]]:
     """Fetch all runs; each file is decoded as soon as the last of its own is there."""
     hrefs, wants = list(canvas.manifest.files), []
     for file, run in canvas.manifest.runs:
         source = canvas.manifest.files[hrefs[file]]
         wants.append(Want(source.href, run.offset, run.length, source.size, source.etag))
     left = Counter(want.href for want in wants)
-    jobs: list[Future[ReadRequest | None]] = []
+    jobs: list[Future[None]] = []
 
     def complete(href: str) -> None:
         jobs.extend(threads.submit(canvas.paste, request) for request in canvas.requests[href])
@@ -113,17 +118,6 @@ def _fetch_runs(
     return fetch(wants, arrived, canvas.sign), jobs
 
 
-def _fetch_rests(canvas: _Canvas, short: list[ReadRequest]) -> list[Got]:
-    """What is missing of the tiles whose prefix was too short."""
-    wants = {
-        Want(source.href, rest.offset, rest.length, source.size, source.etag)
-        for source, rests in ((request.source, request.rests) for request in short)
-        for rest in rests
-    }
-    ordered = sorted(wants, key=lambda want: (want.href, want.offset))
-    return fetch(ordered, lambda want, got: canvas.pieces[want.href].add(want.offset, got.data), canvas.sign)
-
-
 class _Canvas:
     """The cube that is filled, and what fills it."""
 
@@ -136,18 +130,46 @@ class _Canvas:
         for request in self.manifest.requests:
             (self.foreign if request.source.why else self.requests[request.source.href]).append(request)
         self.pieces = {href: Pieces(href, layouts[href].header) for href in self.requests}
+        self.refetches: list[Trip] = []
+        """What it took to make prefixes longer."""
+        self._locks = {href: Lock() for href in self.requests}
 
-    def paste(self, request: ReadRequest, prefixes: bool = True) -> ReadRequest | None:
-        """Decode a request and paste its pixels; returns it where a prefix of a tile turned out to be too short."""
+    def paste(self, request: ReadRequest) -> None:
+        """Decode a request and paste its pixels; where a prefix of a tile turns out too short, fetch more of it."""
         layout = self._layouts[request.source.href]
-        try:
-            pixels, seen = decode(layout, request, self.pieces[layout.href], prefixes)
-        except LayoutError:
-            if prefixes and request.rests:
-                return request
-            raise
-        self._put(request, pixels, seen)
-        return None
+        for share in LONGER:
+            request = self._lengthen(request, share) if share else request
+            try:
+                pixels, seen = decode(layout, request, self.pieces[layout.href])
+            except LayoutError:
+                if not request.rests:
+                    raise
+            else:
+                self._put(request, pixels, seen)
+                return
+
+    def _lengthen(self, request: ReadRequest, share: float) -> ReadRequest:
+        """The request with a further `share` of each tile of which it has a prefix, fetched now."""
+        source, rests = request.source, {rest.offset: rest.length for rest in request.rests}
+        more = [
+            ByteRange(piece.stop, min(rests.get(piece.stop, 0), math.ceil(share * whole)))
+            for piece, whole in zip(request.ranges, request.wholes, strict=True)
+        ]
+        pieces = self.pieces[source.href]
+        with self._locks[source.href]:  # requests that share a tile find it too short at the same time
+            wants = [
+                Want(source.href, part.offset, part.length, source.size, source.etag)
+                for part in more
+                if part.length and not pieces.hold(part)
+            ]
+            for want, got in zip(wants, fetch(wants, sign=self.sign), strict=True):
+                pieces.add(want.offset, got.data)
+                self.refetches.append(got.trip)
+        longer = (
+            ByteRange(piece.offset, piece.length + part.length)
+            for piece, part in zip(request.ranges, more, strict=True)
+        )
+        return replace(request, ranges=tuple(longer))
 
     def read_with_gdal(self, request: ReadRequest) -> Fallback:
         """Let GDAL read a request, and paste its pixels."""
@@ -179,9 +201,3 @@ def _shape(manifest: Manifest) -> tuple[int, int, int, int]:
     if math.prod(shape) > MAX_VALUES:
         raise ManifestError(f"{shape} chips, channels, rows and columns do not fit memory; plan and read them in parts")
     return shape
-
-
-def _value_type(manifest: Manifest) -> type[np.floating[Any]]:
-    """float32, unless the files hold numbers that it would round."""
-    types = {source.dtype for source in manifest.requests.sources}
-    return np.float32 if all(np.can_cast(dtype, np.float32, "safe") for dtype in types) else np.float64

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geomask.cog.layout import Layout, parse_layout
-from geomask.cog.level import ByteRange, Level, no_tables
 from geomask.cog.pages import parse_pages
 from geomask.cog.partial import TruncatedHeaderError
 from geomask.errors import GridError, LayoutError
@@ -132,22 +131,6 @@ def test_a_file_cut_short_is_refused_whatever_is_left_of_it(file: Path) -> None:
         assert "short.tif" in str(caught.value)
 
 
-@given(st.data())
-@settings(deadline=None)
-def test_the_ranges_of_a_window_are_those_of_the_tiles_it_touches(data: st.DataObject) -> None:
-    height, width, count = 70, 50, 3
-    offsets = np.arange(2 * 5 * 4).reshape(2, 5, 4) * 100
-    lengths = np.where(np.arange(40).reshape(2, 5, 4) % 7, 90, 0)
-    level = Level(height, width, 16, 16, offsets, lengths)
-    row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    window = Window(row, col, data.draw(st.integers(1, height - row)), data.draw(st.integers(1, width - col)))
-    index = data.draw(st.integers(1, count))
-    plane = min(index, 2) - 1
-    tiles = [(r // 16, c // 16) for r in range(row, window.row_stop) for c in range(col, window.col_stop)]
-    wanted = [ByteRange(int(offsets[plane, r, c]), 90) for r, c in dict.fromkeys(tiles) if lengths[plane, r, c]]
-    assert list(level.ranges(index, window)) == sorted(wanted)
-
-
 def test_a_window_over_the_edge_and_a_level_that_is_not_there_are_refused(tmp_path: Path) -> None:
     layout = parse(write_cog(tmp_path / "a.tif"))
     with pytest.raises(GridError, match="over the level of 100 x 90"):
@@ -260,10 +243,9 @@ def test_every_level_has_its_mask_and_no_mask_is_taken_for_an_overview(driver: s
         with rasterio.open(path, **options) as dataset:
             wanted = dataset.read_masks(1) > 0
         found = np.zeros((mask.offsets.shape[1] * mask.tile_height, mask.offsets.shape[2] * mask.tile_width), bool)
-        for piece, (row, col) in zip(
-            mask.ranges(1, Window(0, 0, mask.height, mask.width)), np.ndindex(mask.offsets.shape[1:]), strict=True
-        ):
-            bits = np.unpackbits(np.frombuffer(zlib.decompress(data[piece.offset : piece.stop]), "uint8"))
+        for row, col in np.ndindex(mask.offsets.shape[1:]):
+            start, length = int(mask.offsets[0, row, col]), int(mask.lengths[0, row, col])
+            bits = np.unpackbits(np.frombuffer(zlib.decompress(data[start : start + length]), "uint8"))
             place = np.s_[row * mask.tile_height : (row + 1) * mask.tile_height]
             found[place, col * mask.tile_width : (col + 1) * mask.tile_width] = bits.reshape(mask.tile_height, -1)
         np.testing.assert_array_equal(found[: mask.height, : mask.width], wanted)
@@ -353,13 +335,6 @@ def layout_100(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 )
 def test_versions_go_by_the_files_own_sizes(layout_100: Layout, res: float, version: int | None) -> None:
     assert layout_100.version_for(res, res) == version
-
-
-def test_a_level_without_tables_has_no_ranges() -> None:
-    level = Level(100, 90, 32, 32, no_tables(), no_tables())
-    assert list(level.ranges(1, Window(0, 0, 50, 50))) == []
-    with pytest.raises(GridError):
-        list(level.ranges(1, Window(60, 0, 50, 50)))
 
 
 @pytest.mark.parametrize("data", [b"", b"II", b"II*\0", b"<html>", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(5000)])

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from cogs import write_cog
+from cogs import Values, write_cog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import manifest_of
 
 from geomask.cog.index import index_headers
 from geomask.cog.level import ByteRange
-from geomask.cog.prefix import LZW, MARGIN, MARGIN_NBYTES, first_rows, shorter_tile
+from geomask.cog.prefix import BULGE, LZW, MARGIN, WORTH_NBYTES, first_rows, shorter_tile
 from geomask.errors import LayoutError
 from geomask.grid import Window
 from geomask.plan.manifest import Manifest
@@ -107,24 +107,50 @@ def test_other_compressions_are_planned_whole(compress: str, tmp_path: Path) -> 
     check(path, manifest)
 
 
-def test_rows_of_a_tile_that_compress_badly_are_fetched_after_all(tmp_path: Path) -> None:
-    def top_heavy(_band: int, _level: int | None, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        drawn = np.random.default_rng(0).integers(1, 65_000, (rows.size, columns.size))
-        return np.where(rows < 64, drawn, 7)
+def top_heavy(share: float) -> Values:
+    """Noise in the first 64 rows, and of the others in so many columns."""
 
-    path = write_cog(tmp_path / "a.tif", **{**SIZE, "overviews": False}, values=top_heavy)
+    def values(_band: int, _level: int | None, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        drawn = np.random.default_rng(0).integers(1, 65_000, (rows.size, columns.size))
+        return np.where((rows < 64) | (columns % 256 < 256 * share), drawn, 7)
+
+    return values
+
+
+@pytest.mark.parametrize("compress", ["deflate", "lzw"])
+@pytest.mark.parametrize(("share", "steps"), [(0.7, 1), (0.02, 2)])
+def test_a_prefix_that_is_too_short_is_made_longer_and_each_byte_more_is_named(
+    share: float, steps: int, compress: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    write_cog(path, **{**SIZE, "overviews": False}, compress=compress, values=top_heavy(share))
     manifest, layout = manifest_of(path, [Window(0, 0, 60, 300)])
     cube, receipt = read_manifest(manifest)
-    rests = list(receipt.refetches)
-    assert [trip.nbytes for trip in rests] == [rest.length for rest in manifest.requests[0].rests]
-    assert receipt.nbytes == receipt.planned_nbytes + receipt.refetched_nbytes
-    assert [row["offset"] for row in receipt.to_dict()["refetches"]] == [trip.offset for trip in rests]
+    whole = layout.levels[0].lengths[0, 0, :2]
+    planned = [piece.length for piece in manifest.requests[0].ranges]
+    first = np.minimum(np.ceil(whole / 16), whole - planned).tolist()
+    rests = (whole - planned - first).tolist()
+    wanted = first if steps == 1 else [nbytes for pair in zip(first, rests, strict=True) for nbytes in pair]
+    assert [trip.nbytes for trip in receipt.refetches] == wanted
+    assert receipt.nbytes == receipt.planned_nbytes + sum(wanted)
+    assert [row["offset"] for row in receipt.to_dict()["refetches"]] == [trip.offset for trip in receipt.refetches]
     with rasterio.open(path) as dataset:
         np.testing.assert_array_equal(cube.image[0], dataset.read(window=((0, 60), (0, 300))))
-    _, whole = read_manifest(manifest.without_prefixes())
-    assert whole.refetches == ()
-    assert receipt.nbytes == layout.levels[0].lengths[0, 0, :2].sum() + layout.header_end
-    assert whole.nbytes == receipt.nbytes + LEADER_GAP
+    _, safe = read_manifest(manifest.without_prefixes())
+    assert safe.refetches == ()
+    assert safe.pixel_nbytes == whole.sum() + LEADER_GAP
+
+
+def test_requests_that_share_a_tile_make_it_longer_once(tmp_path: Path) -> None:
+    path = write_cog(tmp_path / "a.tif", **{**SIZE, "overviews": False}, values=top_heavy(0.02))
+    chips = [Window(0, col, rows, 30) for col in range(0, 240, 30) for rows in (60,)]
+    manifest, layout = manifest_of(path, chips)
+    cube, receipt = read_manifest(manifest)
+    assert receipt.nbytes == layout.header_end + layout.levels[0].lengths[0, 0, 0]
+    with rasterio.open(path) as dataset:
+        for chip, window in enumerate(chips):
+            columns = (window.col_off, window.col_stop)
+            np.testing.assert_array_equal(cube.image[chip], dataset.read(window=((0, 60), columns)))
 
 
 @pytest.fixture(scope="module", params=["deflate", "lzw", "none"])
@@ -157,7 +183,7 @@ def test_a_prefix_of_any_length_decodes_right_or_not_at_all(stream: Path, data: 
 
 
 def test_the_margin_is_what_the_documents_say() -> None:
-    assert (MARGIN, MARGIN_NBYTES) == (0.08, 256)
+    assert (MARGIN, BULGE, WORTH_NBYTES) == (0.008, 0.05, 4096)
 
 
 def test_a_shorter_tile_is_whole_again(tmp_path: Path) -> None:
