@@ -46,7 +46,10 @@ EXPORTED = [
     "search",
 ]
 
-READ_HALF = ["errors", "atomic", "grid", "fetch", "selection", "progress", "stac", "cog", "plan", "read"]
+READ_HALF = [
+    *("errors", "atomic", "grid", "fault", "store", "signing", "fetch", "selection", "progress"),
+    *("stac", "cog", "plan", "read"),
+]
 LEARNING = ["torch", "torchgeo", "lightning", "dask"]
 
 
