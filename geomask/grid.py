@@ -75,6 +75,12 @@ class Placement:
     col: int
     """First target column that is covered."""
 
+    def narrow(self, first: int, count: int) -> Placement:
+        """The part that `count` rows of `source` fill, from its row `first` on."""
+        start, stop = np.searchsorted(self.rows, (first, first + count)).tolist()
+        source = Window(self.source.row_off + first, self.source.col_off, count, self.source.width)
+        return Placement(source, self.rows[start:stop] - first, self.cols, self.row + start, self.col)
+
     def paste(self, pixels: np.ndarray, out: np.ndarray) -> None:
         """Write `pixels` (..., rows, columns of the source window) into `out` (..., rows, columns of the target)."""
         target = out[..., self.row : self.row + len(self.rows), self.col : self.col + len(self.cols)]

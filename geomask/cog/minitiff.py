@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .layout import Layout
     from .level import Level
 
+#: Geokeys, their doubles and their text (GeoTIFF 1.1, section 7.1). Left out: pixels need no CRS, and for one GDAL opens
+#: PROJ's database, in each thread anew, which takes longer than to decode.
+CRS_TAGS = frozenset({34735, 34736, 34737})
+
 LONG, DOUBLE, LONG8 = 4, 12, 16
 WIDTH, HEIGHT, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS, PIXEL_SCALE, TIE_POINT = 256, 257, 323, 324, 325, 33550, 33922
 
@@ -53,8 +57,8 @@ def cut_tiff(
     order = layout.byteorder
     place = layout.grid.resized(level.height, level.width).crop(Window(top, left, height, width))
     tags = [
-        # those of the whole file would be wrong here, and overviews have none
-        *(tag for tag in level.tags if tag.code not in PLACE_TAGS and tag.code != TILE_LENGTH),
+        # the place of the whole file would be wrong here, and overviews have none
+        *(tag for tag in level.tags if tag.code not in PLACE_TAGS | CRS_TAGS and tag.code != TILE_LENGTH),
         _number(WIDTH, LONG, order, width),
         _number(HEIGHT, LONG, order, height),
         _number(TILE_LENGTH, LONG, order, tile_height),

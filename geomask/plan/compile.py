@@ -50,7 +50,7 @@ def compile_manifest(
     names = tuple((selection.slots[c.slot].name, selection.bands[c.band].name) for c in selection.channels)
     sources = find_sources(selection, items, index, grid)
     manifest = Manifest(grid, chips, names, plan_requests(sources, index, grid, chips), selection.digest, gap)
-    dense = _dense_nbytes(selection, items, index, grid, chips, gap)
+    dense = _dense_nbytes(manifest, selection, items, index, grid)
     return replace(manifest, dense_nbytes=dense, profile=profile, search=search)
 
 
@@ -93,17 +93,24 @@ def cut_chip(
 
 
 def _dense_nbytes(
-    selection: Selection, items: list[Item], index: HeaderIndex, grid: Grid, chips: Sequence[Window], gap: int
+    manifest: Manifest, selection: Selection, items: list[Item], index: HeaderIndex, grid: Grid
 ) -> int | None:
     """Planned bytes of all channels at full resolution; None where a header is not in the index, or GDAL reads."""
     dense = Selection.dense(selection.slots, selection.bands)
     try:
-        files = find_files(dense, items)
+        hrefs = {file.href for file in find_files(dense, items)}
     except ItemError:  # a band of the profile that is in no item
         return None
-    if any(file.href not in index or index[file.href].why is not None for file in files):
+    if any(href not in index or index[href].why is not None for href in hrefs):
         return None
-    return Cost.of(dense, items, index, grid, chips, gap).dense
+    if selection == dense:
+        return manifest.planned_nbytes
+    by_file: dict[str, list[Source]] = {}
+    for source in find_sources(dense, items, index, grid):
+        by_file.setdefault(source.href, []).append(source)
+    # file by file, and only the sums are kept: a dense plan may be much larger than the one that was asked for
+    plans = (plan_requests(sources, index, grid, manifest.chips) for sources in by_file.values())
+    return sum(replace(manifest, requests=requests).planned_nbytes for requests in plans)
 
 
 def free_channels(selection: Selection, items: Sequence[Item], index: HeaderIndex, grid: Grid) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -65,39 +66,51 @@ class Pieces:
         return next((number for number in before if at < self._starts[number] + len(self._data[number])), None)
 
 
+def split(request: ReadRequest, level: Level) -> list[ReadRequest]:
+    """The request; or where prefixes are planned, what lies above the last row of GeoTIFF tiles, and the rest."""
+    window = request.window
+    cut = (window.row_stop - 1) // level.tile_height * level.tile_height
+    if not request.rests or cut <= window.row_off:
+        return [request]
+    upper = Window(window.row_off, window.col_off, cut - window.row_off, window.width)
+    lower = Window(cut, window.col_off, window.row_stop - cut, window.width)
+    return [_narrow(request, level, upper, prefixes=False), _narrow(request, level, lower, prefixes=True)]
+
+
+def _narrow(request: ReadRequest, level: Level, window: Window, prefixes: bool) -> ReadRequest:
+    """The request for a part of its window, with the ranges of the tiles that hold it."""
+    tables = (level, level.mask) if level.mask else (level,)
+    inside = {offset for table in tables for offset in table.offsets[:, *table.tiles(window)].ravel().tolist()}
+    kept = [
+        (piece, whole)
+        for piece, whole in zip(request.ranges, request.wholes, strict=True)
+        if piece.offset in inside and (prefixes or piece.length == whole)
+    ]
+    ranges, wholes = tuple(piece for piece, _ in kept), tuple(whole for _, whole in kept)
+    return replace(request, window=window, ranges=ranges, wholes=wholes)
+
+
 def decode(layout: Layout, request: ReadRequest, pieces: Callable[[ByteRange], bytes]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of a request in the file's dtype, and where they were observed, both (bands, rows, columns) of its window.
 
-    Not observed: nodata, masked by the file's mask or alpha band, not finite. `pieces` gives bytes of the file.
-    Raises LayoutError where they do not decode, or a prefix of a tile does not hold the rows of the window.
+    Where prefixes of tiles are planned, the window lies in one row of tiles, as `split` makes them. Not observed:
+    nodata, masked by the file's mask or alpha band, not finite. `pieces` gives bytes of the file. Raises LayoutError
+    where they do not decode, or a prefix does not hold the rows of the window.
     """
     level, indexes = layout.level(request.source.level), request.source.indexes
     bands = (*indexes, layout.alpha) if layout.alpha else indexes
-    planned = {piece.offset: piece.length for piece in request.ranges}
-    parts = [
-        _read(layout, level, bands, part, partial(_first_rows, level, pieces, planned, rows) if rows else pieces, rows)
-        for part, rows in _split(request, level)
-    ]
-    pixels = np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
+    rows, tile = None, pieces
+    if request.rests:
+        rows = request.window.row_stop % level.tile_height or level.tile_height
+        planned = {piece.offset: piece.length for piece in request.ranges}
+        tile = partial(_first_rows, level, pieces, planned, rows)
+    pixels = _read(layout, level, bands, request.window, tile, rows)
     seen = observed(pixels[: len(indexes)], request.source.nodata)
     if layout.alpha:
         seen &= pixels[-1] != 0
     if level.mask:
         seen &= _read(layout, level.mask, (1,), request.window, pieces)[0] != 0
     return pixels[: len(indexes)], seen
-
-
-def _split(request: ReadRequest, level: Level) -> list[tuple[Window, int | None]]:
-    """The window; or where prefixes stand for its last row of tiles, what lies above and, with its rows, the rest."""
-    window = request.window
-    cut = (window.row_stop - 1) // level.tile_height * level.tile_height
-    if not request.rests:
-        return [(window, None)]
-    rows = window.row_stop - cut
-    if cut <= window.row_off:
-        return [(window, rows)]
-    upper = Window(window.row_off, window.col_off, cut - window.row_off, window.width)
-    return [(upper, None), (Window(cut, window.col_off, rows, window.width), rows)]
 
 
 def _first_rows(

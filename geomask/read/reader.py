@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
-from threading import Lock
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cog.level import ByteRange
-from ..errors import FetchError, LayoutError, ManifestError
+from ..errors import ManifestError
 from ..fetch import Want, fetch
+from .canvas import Canvas, Part
 from .cube import Cube
-from .decode import Pieces, decode
-from .fallback import read_with_gdal
 from .frame import value_type
 from .headers import fetch_layouts
-from .receipt import Fallback, Receipt
+from .receipt import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..cog.index import HeaderIndex
-    from ..cog.layout import Layout
-    from ..fetch import Got, Trip
+    from ..fetch import Got
     from ..plan.manifest import Manifest
-    from ..plan.request import ReadRequest
     from ..signing import Sign
 
 
-#: Up to here float64 holds every integer.
-EXACT = 1 << 53
-
 #: Pixels of all chips and channels together, 5 bytes each or more: beyond it a manifest is broken or hostile.
 MAX_VALUES = 1 << 31
-
-#: What is fetched of a tile, as a share of it, each time that a prefix does not hold the rows of the window.
-LONGER = (0.0, 1 / 16, 1.0)
 
 
 def read_manifest(
@@ -61,7 +52,7 @@ def read_manifest(
     sign = sign or (index.sign if index is not None else None)
     layouts, headers = fetch_layouts(manifest, index, sign)
     cube = Cube(manifest, np.zeros(shape, value_type(manifest)), np.zeros(shape, bool))
-    canvas = _Canvas(cube, layouts, sign)
+    canvas = Canvas(cube, layouts, sign)
     with _threads() as threads:
         by_gdal = [threads.submit(canvas.read_with_gdal, request) for request in canvas.foreign]
         runs, decoded = _fetch_runs(canvas, threads, on_done)
@@ -82,7 +73,7 @@ def read_manifest(
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
     """Threads that decode; GDAL does so outside the GIL. After an error what they have not begun is left undone."""
-    with ThreadPoolExecutor(thread_name_prefix="geomask-decode") as threads:
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="geomask-decode") as threads:
         try:
             yield threads
         except BaseException:
@@ -91,105 +82,54 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def _fetch_runs(
-    canvas: _Canvas, threads: ThreadPoolExecutor, on_done: Callable[[], object] | None
+    canvas: Canvas, threads: ThreadPoolExecutor, on_done: Callable[[], object] | None
 ) -> tuple[list[Got], list[Future[None]]]:
-    """Fetch all runs; each file is decoded as soon as the last of its own is there."""
+    """Fetch all runs; each part of a request is decoded as soon as the last run that it needs is there."""
     hrefs, wants = list(canvas.manifest.files), []
+    starts: dict[str, list[int]] = {href: [] for href in hrefs}
     for file, run in canvas.manifest.runs:
         source = canvas.manifest.files[hrefs[file]]
         wants.append(Want(source.href, run.offset, run.length, source.size, source.etag))
-    left = Counter(want.href for want in wants)
+        starts[source.href].append(run.offset)
+    waiting: dict[tuple[str, int], list[_Waiting]] = defaultdict(list)
     jobs: list[Future[None]] = []
-
-    def complete(href: str) -> None:
-        jobs.extend(threads.submit(canvas.paste, request) for request in canvas.requests[href])
-        if on_done:
-            on_done()
+    for part in canvas.parts:
+        needs = {(part.href, run) for run in _runs_of(part, starts[part.href])}
+        state = _Waiting(part, len(needs))
+        for need in needs:
+            waiting[need].append(state)
+        if not needs:  # all in the header, or sparse
+            jobs.append(threads.submit(canvas.paste, part))
+    left = Counter(want.href for want in wants)
 
     def arrived(want: Want, got: Got) -> None:
         canvas.pieces[want.href].add(want.offset, got.data)
+        for state in waiting.pop((want.href, want.offset), ()):
+            state.left -= 1
+            if not state.left:
+                jobs.append(threads.submit(canvas.paste, state.part))
         left[want.href] -= 1
-        if not left[want.href]:
-            complete(want.href)
+        if on_done and not left[want.href]:
+            on_done()
 
-    for href in canvas.requests:
-        if not left[href]:  # all in the header, or sparse
-            complete(href)
+    if on_done:
+        for _ in range(len(hrefs) - len(left)):
+            on_done()
     return fetch(wants, arrived, canvas.sign), jobs
 
 
-class _Canvas:
-    """The cube that is filled, and what fills it."""
+@dataclass(slots=True)
+class _Waiting:
+    part: Part
+    left: int
+    """Runs that are still to come."""
 
-    def __init__(self, cube: Cube, layouts: dict[str, Layout], sign: Sign | None) -> None:
-        self.manifest, self.sign = cube.manifest, sign
-        self._cube, self._layouts = cube, layouts
-        self.requests: dict[str, list[ReadRequest]] = {href: [] for href in self.manifest.headers}
-        self.foreign: list[ReadRequest] = []
-        """Requests that are GDAL's."""
-        for request in self.manifest.requests:
-            (self.foreign if request.source.why else self.requests[request.source.href]).append(request)
-        self.pieces = {href: Pieces(href, layouts[href].header) for href in self.requests}
-        self.refetches: list[Trip] = []
-        """What it took to make prefixes longer."""
-        self._locks = {href: Lock() for href in self.requests}
 
-    def paste(self, request: ReadRequest) -> None:
-        """Decode a request and paste its pixels; where a prefix of a tile turns out too short, fetch more of it."""
-        layout = self._layouts[request.source.href]
-        for share in LONGER:
-            request = self._lengthen(request, share) if share else request
-            try:
-                pixels, seen = decode(layout, request, self.pieces[layout.href])
-            except LayoutError:
-                if not request.rests:
-                    raise
-            else:
-                self._put(request, pixels, seen)
-                return
-
-    def _lengthen(self, request: ReadRequest, share: float) -> ReadRequest:
-        """The request with a further `share` of each tile of which it has a prefix, fetched now."""
-        source, rests = request.source, {rest.offset: rest.length for rest in request.rests}
-        more = [
-            ByteRange(piece.stop, min(rests.get(piece.stop, 0), math.ceil(share * whole)))
-            for piece, whole in zip(request.ranges, request.wholes, strict=True)
-        ]
-        pieces = self.pieces[source.href]
-        with self._locks[source.href]:  # requests that share a tile find it too short at the same time
-            wants = [
-                Want(source.href, part.offset, part.length, source.size, source.etag)
-                for part in more
-                if part.length and not pieces.hold(part)
-            ]
-            for want, got in zip(wants, fetch(wants, sign=self.sign), strict=True):
-                pieces.add(want.offset, got.data)
-                self.refetches.append(got.trip)
-        longer = (
-            ByteRange(piece.offset, piece.length + part.length)
-            for piece, part in zip(request.ranges, more, strict=True)
-        )
-        return replace(request, ranges=tuple(longer))
-
-    def read_with_gdal(self, request: ReadRequest) -> Fallback:
-        """Let GDAL read a request, and paste its pixels."""
-        pixels, seen, fallback = read_with_gdal(self._layouts[request.source.href], request, self.sign)
-        self._put(request, pixels, seen)
-        return fallback
-
-    def _put(self, request: ReadRequest, pixels: np.ndarray, seen: np.ndarray) -> None:
-        """Paste `pixels` and `seen`, both (bands, rows, columns), into their channels."""
-        source, layout = request.source, self._layouts[request.source.href]
-        level = layout.level(source.level)
-        chip = self.manifest.chips[request.chip]
-        placement = self.manifest.grid.place(chip, layout.grid, (level.height, level.width))
-        if placement is None or placement.source != request.window:
-            raise FetchError(f"{source.href}: the manifest's window does not fit the file any more; compile it anew")
-        if pixels.dtype.itemsize == 8 and pixels.dtype.kind in "iu" and (pixels[seen] > EXACT).any():
-            raise LayoutError(f"{source.href} holds integers over 2^53, which no float holds; read it with rasterio")
-        for channel, band, known in zip(source.channels, pixels, seen, strict=True):
-            placement.paste(known, self._cube.valid[request.chip, channel])
-            placement.paste(np.where(known, band, 0), self._cube.image[request.chip, channel])
+def _runs_of(part: Part, starts: list[int]) -> set[int]:
+    """First bytes of the runs that hold a part's ranges beyond the header."""
+    head = part.request.source.header_nbytes
+    beyond = (max(piece.offset, head) for piece in part.request.ranges if piece.stop > head)
+    return {starts[bisect_right(starts, at) - 1] for at in beyond}
 
 
 def _shape(manifest: Manifest) -> tuple[int, int, int, int]:
