@@ -97,7 +97,7 @@ sign_option = click.option(
     callback=_load_signer,
     help="Function that signs an href, such as planetary_computer:sign_url.",
 )
-"""How to sign what the items do not sign themselves; the command gets the function, or None."""
+"""How to sign hrefs, in place of what signs those of the items; the command gets the function, or None."""
 
 index_option = click.option(
     "--index",

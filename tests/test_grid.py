@@ -52,6 +52,39 @@ def test_every_pixel_of_a_window_shows_the_source_pixel_under_its_centre(window:
     np.testing.assert_array_equal(out, wanted)
 
 
+@given(windows, sources(), st.data())
+@settings(deadline=None)
+def test_a_level_of_any_size_shows_the_pixel_under_each_centre_and_may_be_pasted_in_parts(
+    window: Window, source: Grid, data: st.DataObject
+) -> None:
+    size = data.draw(st.integers(1, source.height)), data.draw(st.integers(1, source.width))
+    level, pixels = source.resized(*size), np.arange(size[0] * size[1]).reshape(size)
+    wanted = nearest(GRID, window, level, pixels)
+    placement = GRID.place(window, source, size)
+    assert (placement is None) == (wanted == -1).all()
+    if placement is None:
+        return
+    out, part = np.full(wanted.shape, -1), placement.source
+    cut = data.draw(st.integers(0, part.height))
+    for first, count in ((0, cut), (cut, part.height - cut)):
+        if count:
+            piece = placement.narrow(first, count)
+            assert piece.source == Window(part.row_off + first, part.col_off, count, part.width)
+            piece.paste(pixels[piece.source.row_off : piece.source.row_stop, part.col_off : part.col_stop], out)
+    np.testing.assert_array_equal(out, wanted)
+
+
+@given(st.lists(windows, max_size=5), sources(), st.data())
+@settings(deadline=None)
+def test_many_windows_are_covered_as_each_is_placed(places: list[Window], source: Grid, data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, source.height)), data.draw(st.integers(1, source.width))
+    rows = np.array([(w.row_off, w.col_off, w.height, w.width) for w in places], np.int64).reshape(-1, 4)
+    met, parts = GRID.cover(rows, source, size)
+    alone = [GRID.place(window, source, size) for window in places]
+    assert met.tolist() == [number for number, placement in enumerate(alone) if placement]
+    assert [Window(*part) for part in parts.tolist()] == [placement.source for placement in alone if placement]
+
+
 @given(windows, sources())
 @settings(deadline=None)
 def test_a_placement_reads_no_pixel_that_it_does_not_show(window: Window, source: Grid) -> None:

@@ -18,7 +18,7 @@ from .fallback import read_with_gdal
 if TYPE_CHECKING:
     from ..cog.layout import Layout
     from ..fetch import Trip
-    from ..grid import Placement
+    from ..grid import Placement, Window
     from ..plan.request import ReadRequest
     from ..signing import Sign
     from .cube import Cube
@@ -36,8 +36,8 @@ class Part:
     """What is decoded at once: a request, or its rows above or in the last row of GeoTIFF tiles."""
 
     request: ReadRequest
-    placement: Placement
-    """Where its pixels lie in the chip."""
+    whole: Window
+    """The window of the whole request."""
 
     @property
     def href(self) -> str:
@@ -63,13 +63,8 @@ class Canvas:
         self._locks = {href: Lock() for href in self.pieces}
 
     def _parts(self, request: ReadRequest) -> list[Part]:
-        source, layout = request.source, self._layouts[request.source.href]
-        level, chip = layout.level(source.level), self.manifest.chips[request.chip]
-        placement = self.manifest.grid.place(chip, layout.grid, (level.height, level.width))
-        if placement is None or placement.source != request.window:
-            raise FetchError(f"{source.href}: the manifest's window does not fit the file any more; compile it anew")
-        top, parts = request.window.row_off, split(request, level)
-        return [Part(part, placement.narrow(part.window.row_off - top, part.window.height)) for part in parts]
+        level = self._layouts[request.source.href].level(request.source.level)
+        return [Part(part, request.window) for part in split(request, level)]
 
     def paste(self, part: Part) -> None:
         """Decode a part and paste its pixels; where a prefix of a tile turns out too short, fetch more of it."""
@@ -118,7 +113,16 @@ class Canvas:
         """Paste `pixels` and `seen`, both (bands, rows, columns), into their channels."""
         if pixels.dtype.itemsize == 8 and pixels.dtype.kind in "iu" and (pixels[seen] > EXACT).any():
             raise LayoutError(f"{part.href} holds integers over 2^53, which no float holds; read it with rasterio")
-        chip = part.request.chip
+        placement, chip = self._place(part), part.request.chip
         for channel, band, known in zip(part.request.source.channels, pixels, seen, strict=True):
-            part.placement.paste(known, self._cube.valid[chip, channel])
-            part.placement.paste(np.where(known, band, 0), self._cube.image[chip, channel])
+            placement.paste(known, self._cube.valid[chip, channel])
+            placement.paste(np.where(known, band, 0), self._cube.image[chip, channel])
+
+    def _place(self, part: Part) -> Placement:
+        """Where a part lies in its chip. Found when it is pasted: for thousands of chips it would not fit memory."""
+        source, layout = part.request.source, self._layouts[part.href]
+        level, chip = layout.level(source.level), self.manifest.chips[part.request.chip]
+        placement = self.manifest.grid.place(chip, layout.grid, (level.height, level.width))
+        if placement is None or placement.source != part.whole:
+            raise FetchError(f"{part.href}: the manifest's window does not fit the file any more; compile it anew")
+        return placement.narrow(part.request.window.row_off - part.whole.row_off, part.request.window.height)
