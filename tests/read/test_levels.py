@@ -45,7 +45,7 @@ def test_an_overview_that_does_not_divide_the_file_fills_its_grid_by_the_pixel_u
     cube, _ = read_manifest(manifest)
     with rasterio.open(path, overview_level=level) as dataset:
         assert dataset.shape == (-(-HEIGHT // factor), -(-WIDTH // factor))
-        stored, res_y, res_x = dataset.read(1), *dataset.res  # y before x, as rasterio has them
+        stored, res_x, res_y = dataset.read(1), *dataset.res
     for number, chip in enumerate(chips):
         for row, col in np.ndindex(40, 30):
             y, x = chip.row_off + row, chip.col_off + col
