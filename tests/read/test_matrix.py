@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 from plans import manifest_of
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 
@@ -23,7 +24,7 @@ from geomask.read.reader import read_manifest
 SHAPE = (210, 170)
 """No multiple of any tile: the last ones are cut by the edge."""
 COMPRESSIONS = [
-    *("none", "deflate", "lzw", "zstd", "lerc", "lerc_deflate", "lerc_zstd", "jpeg", "webp", "lzma", "packbits", "jxl"),
+    *("none", "deflate", "lzw", "zstd", "lerc", "lerc_deflate", "lerc_zstd", "jpeg", "webp", "lzma", "packbits"),
 ]
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"]
 SAMPLE = 150
@@ -48,17 +49,22 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """All that make sense; what this GDAL cannot write is found out when it is tried."""
+    """All that GDAL's documents allow; the few that it then does not write are skipped, by name."""
     found = []
     for compress, dtype in itertools.product(COMPRESSIONS, DTYPES):
-        predictors = [1]
-        if compress in ("deflate", "lzw", "zstd"):
-            predictors = [1, 3 if dtype.startswith("float") else 2]
+        if compress in ("jpeg", "webp") and dtype != "uint8":
+            continue
+        if compress.startswith("lerc") and dtype in ("int64", "uint64", "float16"):
+            continue
+        predictors = {1}
+        if compress in ("deflate", "lzw", "zstd") and dtype != "float16":
+            predictors = {1, 3 if dtype.startswith("float") else 2}
         rest = itertools.product(
-            predictors, ("band", "pixel"), ("no", "nodata", "mask", "alpha"), (1, 3), (False, True)
+            sorted(predictors), ("band", "pixel"), ("no", "nodata", "mask", "alpha"), (1, 3), (False, True)
         )
         for predictor, interleave, masked, bands, big_endian in rest:
-            found.append(Kind(compress, predictor, interleave, dtype, masked, bands, big_endian))
+            if compress != "webp" or (interleave == "pixel" and bands == 3):
+                found.append(Kind(compress, predictor, interleave, dtype, masked, bands, big_endian))
     return found
 
 
@@ -98,7 +104,7 @@ def check(kind: Kind, path: Path) -> None:
         with rasterio.open(path) as dataset:
             dataset.read(1)
             levels = [None, *range(len(dataset.overviews(1)))]
-    except (RasterioError, OSError, ValueError, TypeError) as error:
+    except (RasterioError, CPLE_BaseError) as error:
         pytest.skip(f"GDAL here does not write it: {str(error).splitlines()[0][:60]}")
     for level in levels:
         shape = tuple(side if level is None else -(-side // 2) for side in SHAPE)
