@@ -1,15 +1,16 @@
 # `make demo` and `make test` each work alone, from a fresh clone on. Every path is relative: make cannot handle a
-# space in one, and the checkout may lie below such a folder. Written for GNU make and BSD make. DEMO_ARGS, TEST_ARGS
-# and CONSTRAINTS_ARGS are passed on, from make's command line or from the environment.
+# space in one, and the checkout may lie below such a folder. Written for GNU make and BSD make. DEMO_ARGS, TEST_ARGS,
+# BENCH_ARGS and CONSTRAINTS_ARGS are passed on, from make's command line or from the environment.
 .POSIX:
 
-.PHONY: help setup demo test check constraints clean
+.PHONY: help setup demo test check bench constraints clean
 
 help:
 	@echo 'make demo         set up, then run the demo on real Sentinel-2 data; its report lands in geomask-demo/'
 	@echo '                  (make demo DEMO_ARGS=--fast)'
 	@echo 'make test         set up, then run the tests (make test TEST_ARGS="-k manifest")'
 	@echo 'make check        set up, then lint, formatting, types and import contracts'
+	@echo 'make bench        set up, then measure readers side by side (half an hour; make bench BENCH_ARGS=--quick)'
 	@echo 'make setup        only set up: make .venv, or bring it up to date'
 	@echo 'make constraints  pin the dependencies anew (make constraints CONSTRAINTS_ARGS=--upgrade)'
 	@echo 'make clean        remove caches, build folders and the demo output; .venv stays'
@@ -30,6 +31,9 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/mypy cli
 	.venv/bin/lint-imports
+
+bench: setup
+	.venv/bin/python benchmarks/read.py $(BENCH_ARGS)
 
 # Not after `setup`: that would fail on the very pins which are to be replaced.
 constraints:

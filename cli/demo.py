@@ -3,29 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-class Parsed(click.ParamType[float]):
-    """A value with a unit."""
-
-    def __init__(self, name: str, kind: str) -> None:
-        self.name, self.kind = name, kind
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """To seconds or bit/s; a usage error where it is neither."""
-        from geomask.demo.server import parse_duration, parse_rate
-
-        parse: Callable[[str], float] = parse_duration if self.kind == "duration" else parse_rate
-        try:
-            return parse(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+from .options import Quantity
 
 
 @click.command()
@@ -37,8 +18,10 @@ class Parsed(click.ParamType[float]):
     help="Folder to fill.",
 )
 @click.option("--fast", is_flag=True, help="Train three fifths as long.")
-@click.option("--latency", default="50ms", show_default=True, type=Parsed("TIME", "duration"), help="Of each request.")
-@click.option("--bandwidth", default="50Mbit", show_default=True, type=Parsed("RATE", "rate"), help="Of the server.")
+@click.option(
+    "--latency", default="50ms", show_default=True, type=Quantity("TIME", "duration"), help="Of each request."
+)
+@click.option("--bandwidth", default="50Mbit", show_default=True, type=Quantity("RATE", "rate"), help="Of the server.")
 def demo(out: Path, fast: bool, latency: float, bandwidth: float) -> None:
     """Run the whole job on real Sentinel-2: publish, search, learn, plan, read, infer, report.
 

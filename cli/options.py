@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pystac import Item
 
     from geomask.signing import Sign
@@ -38,6 +40,23 @@ class ListOption(click.Option):
         if token.startswith("-") and self.signed:
             return len(token) > 2 and token[1] != "-"  # -c and --ids stay options
         return not token.startswith("-")
+
+
+class Quantity(click.ParamType[float]):
+    """A value with a unit."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """To seconds or bit/s; a usage error where it is neither."""
+        from geomask.quantity import parse_duration, parse_rate
+
+        parse: Callable[[str], float] = parse_duration if self.kind == "duration" else parse_rate
+        try:
+            return parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ListCommand(click.Command):

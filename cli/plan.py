@@ -9,21 +9,12 @@ import click
 
 from geomask.progress import progress
 
-from .options import index_option, items_argument, load_items, no_prefix_option, sign_option
+from .options import Quantity, index_option, items_argument, load_items, no_prefix_option, sign_option
 
 if TYPE_CHECKING:
     from geomask.grid import Grid
+    from geomask.plan.manifest import Manifest
     from geomask.signing import Sign
-
-
-def _quantity(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
-    from geomask.demo.server import parse_duration, parse_rate
-
-    parse = parse_duration if param.name == "round_trip" else parse_rate
-    try:
-        return None if text is None else parse(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command()
@@ -37,11 +28,10 @@ def _quantity(ctx: click.Context, param: click.Parameter, text: str | None) -> f
 )
 @click.option("--bbox", nargs=4, type=float, metavar="LEFT BOTTOM RIGHT TOP", help="Part to read, in the files' CRS.")
 @index_option
-@click.option("--round-trip", callback=_quantity, metavar="TIME", help="Of one request, such as 50ms: see --bandwidth.")
+@click.option("--round-trip", type=Quantity("TIME", "duration"), help="Of one request, such as 50ms: see --bandwidth.")
 @click.option(
     "--bandwidth",
-    callback=_quantity,
-    metavar="RATE",
+    type=Quantity("RATE", "rate"),
     help="Of one connection, such as 20Mbit: bytes that pass in less than a round trip are fetched, not skipped.",
 )
 @no_prefix_option
@@ -78,16 +68,19 @@ def plan(
         grid = _part(grid, bbox)
     gap = LEADER_GAP if round_trip is None or bandwidth is None else worthwhile_gap(round_trip, bandwidth / 8)
     manifest = compile_manifest(chosen, found, headers, grid, gap=gap)
-    if not prefix:
-        manifest = manifest.without_prefixes()
+    _write(manifest if prefix else manifest.without_prefixes(), out)
+    if free := free_channels(chosen, found, headers, grid):
+        click.echo(f"Note: {', '.join(free)} would cost nothing more: they come with other bands.", err=True)
+
+
+def _write(manifest: Manifest, out: Path | None) -> None:
+    """Into a file or on stdout; the totals on stderr."""
     if out:
         manifest.save(out)
     else:
         for line in manifest.lines():
             click.echo(line)
     click.echo(manifest.summary(), err=True)
-    if free := free_channels(chosen, found, headers, grid):
-        click.echo(f"Note: {', '.join(free)} would cost nothing more: they come with other bands.", err=True)
 
 
 def _part(grid: Grid, bbox: tuple[float, float, float, float]) -> Grid:

@@ -210,7 +210,7 @@ async def _try(want: Want, address: str, body: list[bytes]) -> ObjectMeta:
 def _check(want: Want, result: GetResult, nbytes: int) -> None:
     """Raise FetchError where the file is another one than was planned, or where not all came that was asked for."""
     size, etag = result.meta["size"], result.meta["e_tag"]
-    if want.size not in (None, size) or (want.etag and etag and _strong(want.etag) != _strong(etag)):
+    if want.size not in (None, size) or not same_version(want.etag, etag):
         raise FetchError(
             f"{unsigned(want.href)} changed since it was planned "
             f"(size {want.size} -> {size}, ETag {want.etag} -> {etag}); compile the manifest anew"
@@ -227,6 +227,6 @@ def _stop(want: Want, size: int | None) -> int:
     return stop if size is None else max(want.offset + 1, min(stop, size))  # an empty range is none at all
 
 
-def _strong(etag: str) -> str:
-    """The text of an ETag: a proxy that compresses on other occasions marks it as weak, and the bytes are the same."""
-    return etag.removeprefix("W/")
+def same_version(one: str | None, other: str | None) -> bool:
+    """Whether two ETags may be of one version of a file: a proxy weakens them (``W/``), and some servers give none."""
+    return not one or not other or one.removeprefix("W/") == other.removeprefix("W/")

@@ -8,6 +8,7 @@ unsigned href, and a fetch signs it again when it asks.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
@@ -15,7 +16,7 @@ from urllib.parse import unquote_plus
 from .errors import FetchError, ItemError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from pystac import Item
 
@@ -66,7 +67,19 @@ def signed_by(items: Iterable[Item]) -> Sign | None:
                     "sign them with a function of your own"
                 )
             signed[bare] = href
-    return (lambda href: signed.get(href, href)) if signed else None
+    return SignedAs(signed) if signed else None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAs:
+    """Signs hrefs as they were given once. It pickles, with the signatures: send it where those may go."""
+
+    signed: Mapping[str, str] = field(repr=False)
+    """By unsigned href."""
+
+    def __call__(self, href: str) -> str:
+        """The href as it was given; as it is where it was not."""
+        return self.signed.get(href, href)
 
 
 def load_signer(text: str) -> Sign:

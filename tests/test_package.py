@@ -47,7 +47,7 @@ EXPORTED = [
 ]
 
 READ_HALF = [
-    *("errors", "atomic", "grid", "fault", "store", "signing", "fetch", "selection", "progress"),
+    *("errors", "atomic", "grid", "window", "quantity", "fault", "store", "signing", "fetch", "selection", "progress"),
     *("stac", "cog", "plan", "read"),
 ]
 LEARNING = ["torch", "torchgeo", "lightning", "dask"]

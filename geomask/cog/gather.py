@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GeomaskError, RunError
 from ..fetch import CONCURRENCY, Got, Trip, Want, fetch
+from ..signing import SignedAs
 from .gdal import describe
 from .layout import MAX_HEADER, Layout, parse_layout
 from .partial import TruncatedHeaderError
@@ -128,4 +129,4 @@ def header_layout(head: Head, sign: Sign | None) -> Layout:
 def as_given(hrefs: Mapping[str, str]) -> Sign | None:
     """Signs with what came with the hrefs, by unsigned href; None where that is nothing."""
     signed = {bare: href for bare, href in hrefs.items() if bare != href}
-    return (lambda href: signed.get(href, href)) if signed else None
+    return SignedAs(signed) if signed else None

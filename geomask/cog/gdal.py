@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import GridError, LayoutError
+from ..signing import unsigned
 from .layout import Layout
 from .level import Level, no_tables
 from .meaning import dataset_meaning
@@ -58,7 +59,7 @@ def gdal_path(href: str, sign: Sign | None = None) -> str:
         return f"/vsicurl?url={quote(address, safe='')}" if parts.query else f"/vsicurl/{address}"
     if scheme in _CLOUDS:
         return f"{_CLOUDS[scheme]}/{parts.netloc.partition('@')[0]}{unquote(parts.path)}"
-    raise LayoutError(f"GDAL does not know where {href} is; give it a path or a http, s3, gs or az address")
+    raise LayoutError(f"GDAL does not know where {unsigned(href)} is; give it a path or a http, s3, gs or az address")
 
 
 def gdal_env() -> Any:

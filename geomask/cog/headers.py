@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..atomic import atomic_path
 from ..errors import LayoutError
+from ..signing import unsigned
 from .layout import MAX_HEADER, Layout, parse_layout
 from .sidecar import with_sidecar
 
@@ -52,7 +53,7 @@ class HeaderRow:
     def of(cls, layout: Layout) -> Self:
         """What to keep of a layout."""
         header = layout.header[: layout.header_end]
-        return cls(layout.href, layout.size, layout.etag, layout.modified, header, layout.why, layout.sidecar)
+        return cls(unsigned(layout.href), layout.size, layout.etag, layout.modified, header, layout.why, layout.sidecar)
 
     def layout(self) -> Layout:
         """The layout that it was made of, its header trimmed. Raises LayoutError where it does not parse."""

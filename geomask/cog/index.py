@@ -12,7 +12,7 @@ from ..errors import ItemError, LayoutError
 from ..fault import DeniedError
 from ..fetch import Trip
 from ..signing import unsigned
-from .gather import FIRST_READ, Head, as_given, gather, header_layout
+from .gather import Head, as_given, gather, header_layout
 from .gdal import describe
 from .headers import HeaderRow, load_rows, save_rows
 from .layout import Layout
@@ -198,8 +198,3 @@ class _Indexing:
 def _is_absent(href: str, error: GeomaskError) -> bool:
     """Whether there is no such file, as far as one can tell: a bucket that may not be listed denies access to it."""
     return isinstance(error, DeniedError) or str(error) == f"{href}: no such file"
-
-
-def header_requests(nbytes: int) -> int:
-    """Requests that a header of `nbytes` takes: one, and one for each doubling beyond the first read."""
-    return 1 + max(0, (max(nbytes, 1) - 1) // FIRST_READ).bit_length()

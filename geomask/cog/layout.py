@@ -62,11 +62,6 @@ class Layout:
     sidecar: bytes | None = field(repr=False, default=None)
     """Header of the ``.ovr`` file that holds the overviews; None where they lie in the file, or nobody looked."""
 
-    @property
-    def interleaved(self) -> bool:
-        """Whether all bands of a pixel lie in one tile, so that leaving one band out saves nothing."""
-        return self.count > 1 and len(self.levels[0].offsets) <= 1
-
     def level(self, version: int | None) -> Level:
         """The level of a version: None is full size, 0 the first overview. Raises LayoutError if there is none."""
         if version is None:

@@ -38,7 +38,7 @@ def header_meaning(href: str, header: bytes, pages: Pages) -> dict[str, Any]:
     try:
         with MemoryFile(header, filename=_NAME) as file, file.open(driver="GTiff") as dataset:
             meaning = dataset_meaning(dataset)
-    except (RasterioError, CRSError) as error:
+    except (RasterioError, CRSError, UnicodeDecodeError) as error:  # the last of geokeys that are no text
         said = str(error).rpartition(f"{_NAME}: ")[2]
         raise LayoutError(f"{href} is no GeoTIFF that GDAL opens: {said}") from error
     except (GridError, LayoutError) as error:

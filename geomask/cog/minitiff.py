@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .layout import Layout
     from .level import Level
 
-#: Geokeys, their doubles and their text (GeoTIFF 1.1, section 7.1). Left out: pixels need no CRS, and for one GDAL opens
-#: PROJ's database, in each thread anew, which takes longer than to decode.
+#: Geokeys, their doubles and their text (GeoTIFF 1.1, section 7.1). Left out: pixels need no CRS, and for one GDAL
+#: opens PROJ's database, in each thread anew, which takes longer than to decode.
 CRS_TAGS = frozenset({34735, 34736, 34737})
 
 LONG, DOUBLE, LONG8 = 4, 12, 16

@@ -90,9 +90,11 @@ def with_masks(levels: Sequence[Level]) -> list[Level]:
 def check_tables(href: str, levels: Sequence[Level], size: int) -> None:
     """Raise LayoutError where a tile table points out of the file: say so before anything is fetched."""
     for level in with_masks(levels):
-        stops = level.offsets + level.lengths
-        if (level.offsets < 0).any() or (level.lengths < 0).any() or (stops > size).any():
-            raise LayoutError(f"{href} is cut short: a tile ends at byte {int(stops.max())} of a file of {size} bytes")
+        offsets, lengths = level.offsets, level.lengths
+        outside = (offsets < 0) | (lengths < 0) | (lengths > size) | (offsets > size - np.minimum(lengths, size))
+        if outside.any():
+            stop = int(offsets[outside][0]) + int(lengths[outside][0])
+            raise LayoutError(f"{href} is cut short: a tile ends at byte {stop} of a file of {size} bytes")
 
 
 def _sorted_pages(tiff: TiffFile, source: PartialFile) -> Pages:

@@ -15,6 +15,7 @@ from ..plan.compile import compile_manifest
 from ..plan.sources import choose_grid, find_files, index_selection
 from ..read.reader import read_manifest
 from ..read.receipt import Receipt
+from ..signing import unsigned
 from ..train.step import predict
 
 if TYPE_CHECKING:
@@ -127,5 +128,5 @@ def _map_item(result: Map, name: str) -> Item:
     item.add_asset("map", asset)
     for source in result.sources:
         if href := source.get_self_href():
-            item.add_link(pystac.Link("derived_from", href, media_type=pystac.MediaType.JSON))
+            item.add_link(pystac.Link("derived_from", unsigned(href), media_type=pystac.MediaType.JSON))
     return item

@@ -152,6 +152,7 @@ class Cost:
     def total_of(self, selection: Selection, blocks: Sequence[int] | None = None) -> int:
         """`total` of a selection of the same slots and bands, each channel at the level that it says."""
         heads: dict[str, int] = {}
+        places: dict[str, int] = {}
         files, parts = list[int](), list[Tiles]()
         for channel in selection.channels:
             table = self.tables.get((channel.slot, channel.band, channel.level))
@@ -162,7 +163,7 @@ class Cost:
                 met, tiles = met[list(blocks)], tiles.take(np.asarray(blocks, np.int64))
             if met.any():  # the header of a file that no block reaches is not fetched
                 heads[table.href] = table.header_nbytes
-                files.append(list(heads).index(table.href))
+                files.append(places.setdefault(table.href, len(places)))
                 parts.append(tiles)
         tiles = Tiles.join(parts)
         owners = np.repeat(np.array(files, np.int64), [len(part.offsets) for part in parts])

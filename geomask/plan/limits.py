@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ManifestError
-from ..grid import MAX_SIZE
+from ..window import MAX_SIZE
 from .kinds import LIMIT, brief
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .tiles import Tiles
 
 #: numpy's names of what a GeoTIFF stores.
-DTYPE = re.compile(r"u?int(8|16|32|64)|float(16|32|64)|complex(64|128)")
+DTYPE = re.compile(r"u?int(8|16|32|64)|float(16|32|64)")
 
 
 class Sources:

@@ -18,9 +18,9 @@ from .fallback import read_with_gdal
 if TYPE_CHECKING:
     from ..cog.layout import Layout
     from ..fetch import Trip
-    from ..grid import Placement, Window
     from ..plan.request import ReadRequest
     from ..signing import Sign
+    from ..window import Placement, Window
     from .cube import Cube
     from .receipt import Fallback
 
@@ -89,11 +89,8 @@ class Canvas:
         ]
         pieces = self.pieces[source.href]
         with self._locks[source.href]:  # requests that share a tile find it too short at the same time
-            wants = [
-                Want(source.href, part.offset, part.length, source.size, source.etag)
-                for part in more
-                if part.length and not pieces.hold(part)
-            ]
+            missing = dict.fromkeys(part for part in more if part.length and not pieces.hold(part))
+            wants = [Want(source.href, part.offset, part.length, source.size, source.etag) for part in missing]
             for want, got in zip(wants, fetch(wants, sign=self.sign), strict=True):
                 pieces.add(want.offset, got.data)
                 self.refetches.append(got.trip)
@@ -111,7 +108,7 @@ class Canvas:
 
     def _put(self, part: Part, pixels: np.ndarray, seen: np.ndarray) -> None:
         """Paste `pixels` and `seen`, both (bands, rows, columns), into their channels."""
-        if pixels.dtype.itemsize == 8 and pixels.dtype.kind in "iu" and (pixels[seen] > EXACT).any():
+        if pixels.dtype.itemsize == 8 and pixels.dtype.kind in "iu" and _beyond(pixels[seen]):
             raise LayoutError(f"{part.href} holds integers over 2^53, which no float holds; read it with rasterio")
         placement, chip = self._place(part), part.request.chip
         for channel, band, known in zip(part.request.source.channels, pixels, seen, strict=True):
@@ -126,3 +123,8 @@ class Canvas:
         if placement is None or placement.source != part.whole:
             raise FetchError(f"{part.href}: the manifest's window does not fit the file any more; compile it anew")
         return placement.narrow(part.request.window.row_off - part.whole.row_off, part.request.window.height)
+
+
+def _beyond(pixels: np.ndarray) -> bool:
+    """Whether a 64-bit integer is none that float64 holds; the smallest has no absolute value."""
+    return bool((pixels > EXACT).any() or (pixels.dtype.kind == "i" and (pixels < -EXACT).any()))

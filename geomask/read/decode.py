@@ -116,7 +116,7 @@ def decode(layout: Layout, request: ReadRequest, pieces: Callable[[ByteRange], b
 def _first_rows(
     level: Level, pieces: Callable[[ByteRange], bytes], planned: dict[int, int], rows: int, tile: ByteRange
 ) -> bytes:
-    return first_rows(level, pieces(ByteRange(tile.offset, planned[tile.offset])), rows)
+    return first_rows(level, pieces(ByteRange(tile.offset, planned.get(tile.offset, tile.length))), rows)
 
 
 def _read(

@@ -9,7 +9,7 @@ import numpy as np
 from ..cog.index import index_headers
 from ..cog.layout import parse_layout
 from ..errors import FetchError
-from ..fetch import Want, fetch
+from ..fetch import Want, fetch, same_version
 
 if TYPE_CHECKING:
     from ..cog.index import HeaderIndex
@@ -27,10 +27,12 @@ def fetch_layouts(
 
     Raises FetchError where a file is not there, or not the one that was planned.
     """
-    layouts, wants = {}, []
+    layouts, wants, first = {}, [], _first_bytes(manifest)
     for href, source in manifest.files.items():
-        if index is not None and href in index and _reaches(index[href], href, manifest):
-            layouts[href] = index[href]
+        kept = index[href] if index is not None and href in index else None
+        # an index saves the tags alone: pixels that the plan takes from behind them may be missing
+        if kept and (kept.why is not None or source.header_nbytes <= max(len(kept.header), first[href])):
+            layouts[href] = kept
         elif source.why is None:
             wants.append(Want(href, 0, source.header_nbytes, source.size, source.etag))
     trips = []
@@ -47,21 +49,22 @@ def fetch_layouts(
     return layouts, tuple(trips)
 
 
-def _reaches(layout: Layout, href: str, manifest: Manifest) -> bool:
-    """Whether a kept header holds the pixels too that the plan takes from it: an index saves the tags alone."""
-    planned = manifest.files[href].header_nbytes
-    if len(layout.header) >= planned or layout.why is not None:
-        return True
-    requests = manifest.requests
-    of_file = np.array([source.href == href for source in requests.sources], bool)[requests.source]
-    return not (requests.tiles.offsets[np.repeat(of_file, requests.tiles.counts)] < planned).any()
+def _first_bytes(manifest: Manifest) -> dict[str, int]:
+    """The first byte of each file that a request takes."""
+    requests, first = manifest.requests, np.full(len(manifest.requests.sources), np.iinfo(np.int64).max)
+    np.minimum.at(first, requests.source[requests.tiles.owners], requests.tiles.offsets)
+    by_file: dict[str, int] = {}
+    for source, offset in zip(requests.sources, first.tolist(), strict=True):
+        by_file[source.href] = min(offset, by_file.get(source.href, offset))
+    return by_file
 
 
 def _check_unchanged(source: Source, layout: Layout) -> None:
-    if (source.size, source.etag, source.why) != (layout.size, layout.etag, layout.why):
+    planned = (source.size, source.dtype, source.why)
+    if planned != (layout.size, layout.dtype, layout.why) or not same_version(source.etag, layout.etag):
         raise FetchError(
-            f"{source.href} changed since it was planned (size {source.size} -> {layout.size}, "
-            f"ETag {source.etag} -> {layout.etag}); compile the manifest anew"
+            f"{source.href} changed since it was planned (size {source.size} -> {layout.size}, type {source.dtype} -> "
+            f"{layout.dtype}, ETag {source.etag} -> {layout.etag}); compile the manifest anew"
         )
     if max(source.indexes) > layout.count:
         raise FetchError(f"{source.href} has {layout.count} bands, no band {max(source.indexes)}; compile it anew")

@@ -49,12 +49,13 @@ def read_manifest(
     since it was planned, and LayoutError where a GeoTIFF tile does not decode.
     """
     shape, start = _shape(manifest), time.perf_counter()
+    _check_places(manifest)
     sign = sign or (index.sign if index is not None else None)
     layouts, headers = fetch_layouts(manifest, index, sign)
     cube = Cube(manifest, np.zeros(shape, value_type(manifest)), np.zeros(shape, bool))
     canvas = Canvas(cube, layouts, sign)
-    with _threads() as threads:
-        by_gdal = [threads.submit(canvas.read_with_gdal, request) for request in canvas.foreign]
+    with _threads() as threads, _threads() as others:
+        by_gdal = [others.submit(canvas.read_with_gdal, part) for part in canvas.foreign]
         runs, decoded = _fetch_runs(canvas, threads, on_done)
         for job in decoded:
             job.result()
@@ -130,6 +131,23 @@ def _runs_of(part: Part, starts: list[int]) -> set[int]:
     head = part.request.source.header_nbytes
     beyond = (max(piece.offset, head) for piece in part.request.ranges if piece.stop > head)
     return {starts[bisect_right(starts, at) - 1] for at in beyond}
+
+
+def _check_places(manifest: Manifest) -> None:
+    """Raise ManifestError where two requests fill one channel of one chip: which of them shows would be chance."""
+    requests = manifest.requests
+    wide = max((len(source.channels) for source in requests.sources), default=0)
+    table = np.full((len(requests.sources), wide), -1)
+    for row, source in zip(table, requests.sources, strict=True):
+        row[: len(source.channels)] = source.channels
+    channels = table[requests.source]
+    places = (requests.chip[:, None] * len(manifest.channels) + channels)[channels >= 0]
+    found, times = np.unique(places, return_counts=True)
+    if (times > 1).any():
+        chip, channel = divmod(int(found[times > 1][0]), len(manifest.channels))
+        raise ManifestError(
+            f"two requests fill channel {'/'.join(manifest.channels[channel])} of chip {chip}; leave one"
+        )
 
 
 def _shape(manifest: Manifest) -> tuple[int, int, int, int]:

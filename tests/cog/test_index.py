@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import rasterio
 from cogs import write_cog
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from geomask.cog.gather import FIRST_READ
-from geomask.cog.index import HeaderIndex, header_requests, index_headers
+from geomask.cog.index import HeaderIndex, index_headers
 from geomask.cog.layout import MAX_HEADER, parse_layout
 from geomask.demo.server import Server
 from geomask.errors import FetchError, GeomaskError, ItemError, LayoutError
@@ -50,15 +48,6 @@ def test_a_header_is_read_in_growing_steps_and_no_byte_of_it_twice(
     assert (log.requests, log.nbytes) == (requests, len(layout.header))
     assert sorted((trip.offset, trip.nbytes) for trip in index.trips) == [(e.start, e.length) for e in log.entries]
     assert {(trip.href, trip.requests, trip.wasted) for trip in index.trips} == {(layout.href, 1, 0)}
-
-
-@given(st.integers(1, 1 << 26))
-@settings(deadline=None)
-def test_the_requests_of_a_header_are_those_of_doubling_from_the_first_read(nbytes: int) -> None:
-    requests, have = 1, FIRST_READ
-    while have < nbytes:
-        requests, have = requests + 1, 2 * have
-    assert header_requests(nbytes) == requests
 
 
 def test_all_files_are_indexed_once_in_any_order(server: Server) -> None:

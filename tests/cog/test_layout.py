@@ -66,7 +66,8 @@ def test_a_layout_says_what_rasterio_says(file: Path) -> None:
         assert layout.grid.transform == tuple(dataset.transform)[:6]
         assert rasterio.CRS.from_user_input(layout.grid.crs) == dataset.crs
         assert len(layout.levels) == 1 + len(dataset.overviews(1))
-        assert layout.interleaved == (dataset.count > 1 and dataset.interleaving.name == "pixel")
+        planes = 1 if dataset.interleaving.name == "pixel" else dataset.count
+        assert {len(level.offsets) for level in layout.levels} == {planes}
     for version in (None, *range(len(layout.levels) - 1)):
         options = {} if version is None else {"overview_level": version}
         with rasterio.open(file, **options) as dataset:

@@ -391,3 +391,52 @@ def test_a_manifest_for_more_than_memory_holds_is_refused(tmp_path: Path) -> Non
     huge = replace(manifest, chips=(Window(0, 0, 10**7, 10**7),))
     with pytest.raises(ManifestError, match="do not fit memory"):
         read_manifest(huge, index)
+
+
+def test_two_requests_for_one_channel_of_one_chip_are_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
+    manifest, index = planned
+    twice = replace(manifest, requests=Requests.of([*manifest.requests, manifest.requests[0]]))
+    with pytest.raises(ManifestError, match=r"two requests fill channel 2020-01/B02 of chip 0"):
+        read_manifest(twice, index)
+
+
+@pytest.mark.parametrize("value", [-(2**53) - 1, 2**53 + 1, -(2**63)])
+def test_integers_that_no_float_holds_are_refused(tmp_path: Path, value: int) -> None:
+    def flat(_band: int, _level: int | None, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return np.full(np.broadcast(rows, columns).shape, value)
+
+    path = write_cog(tmp_path / "a.tif", dtype="int64", predictor=1, nodata=None, values=flat, overviews=False)
+    with pytest.raises(LayoutError, match=r"integers over 2\^53"):
+        read_manifest(*plan(path, None, [Window(0, 0, 6, 6)]))
+
+
+def test_a_manifest_of_another_type_than_the_files_is_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
+    manifest, index = planned
+    with pytest.raises(FetchError, match=r"B02\.tif changed since it was planned .*type uint8 -> uint16"):
+        read_manifest(changed(manifest, dtype="uint8"), index)
+
+
+def test_a_manifest_that_leaves_out_a_tile_is_refused(tmp_path: Path) -> None:
+    def noise(_band: int, _level: int | None, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return np.random.default_rng(0).integers(1, 60_000, np.broadcast(rows, columns).shape)
+
+    path = write_cog(tmp_path / "a.tif", height=300, width=600, block=256, values=noise, overviews=False)
+    manifest, index = plan(path, None, [Window(0, 200, 60, 100)])
+    request = manifest.requests[0]
+    assert len(request.rests) == 2
+    with pytest.raises(FetchError, match=r"a\.tif: the tile at \d+ was not fetched"):
+        read_manifest(changed(manifest, ranges=request.ranges[:1], wholes=request.wholes[:1]), index)
+
+
+def test_a_kept_header_that_lacks_pixels_of_the_plan_is_fetched_again(
+    planned: tuple[Manifest, HeaderIndex], tmp_path: Path
+) -> None:
+    manifest, index = planned
+    index.save(tmp_path / "headers.parquet")
+    kept = HeaderIndex.load(tmp_path / "headers.parquet")
+    first = {request.source.href: request.ranges[0].offset for request in manifest.requests}
+    cube, receipt = read_manifest(manifest, kept)
+    assert {trip.href for trip in receipt.headers} == {
+        href for href, nbytes in manifest.headers.items() if first[href] < nbytes
+    }
+    np.testing.assert_array_equal(cube.image, read_manifest(manifest, index)[0].image)
