@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomask import fetch
-from geomask.cog.index import FIRST_READ, HeaderIndex, index_headers
+from geomask.cog.gather import FIRST_READ
+from geomask.cog.index import HeaderIndex, index_headers
 from geomask.demo.server import Log, Server
 from geomask.grid import Grid, Window
 from geomask.plan.compile import compile_manifest
