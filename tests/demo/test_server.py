@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geomask.demo import server as module
-from geomask.demo.server import Entry, Log, Server, parse_duration, parse_rate
+from geomask.demo.server import Entry, Log, Server
 from geomask.errors import RunError
+from geomask.quantity import parse_duration, parse_rate
 
 DATA = bytes(range(251)) * 40 + b"the end"
 SIZE = len(DATA)
