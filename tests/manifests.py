@@ -102,7 +102,7 @@ sides = st.integers(1, MAX_SIZE)
 crs_texts = st.just("EPSG:32633") | texts.map('PROJCS["{}"]'.format)
 grids = st.builds(Grid, crs_texts, finite, finite, positive, positive, sides, sides)
 chips = st.builds(Window, st.integers(-99, MAX_SIZE), st.integers(-99, MAX_SIZE), sides, sides)
-dtypes = st.sampled_from(["uint8", "int8", "uint16", "int16", "float32", "float64", "complex64"])
+dtypes = st.sampled_from(["uint8", "int8", "uint16", "int16", "float32", "float64"])
 nodata = st.none() | st.integers(-LIMIT, LIMIT) | st.floats()
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | finite | texts, st.lists, max_leaves=5)
 
