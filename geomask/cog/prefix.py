@@ -24,7 +24,7 @@ PREFIXED = (NONE, LZW, DEFLATE, OLD_DEFLATE)
 #: What is fetched over the proportional share s, in bytes of the tile: MARGIN + BULGE * sqrt(s (1 - s)). The rows of a
 #: tile differ in how well they compress, so the bytes of its first rows stray from their share most in the middle, as a
 #: random walk does whose two ends are fixed; the first rows also carry DEFLATE's code tables. docs/reading.md has the
-#: figures: of 15,000 prefixes of real and made-up Sentinel-2 tiles 3 to 5 in 100 were too short, and 4 % came in vain.
+#: figures: of 15,000 prefixes of real and made-up Sentinel-2 tiles 3 to 6 in 100 were too short, and 4 % came in vain.
 MARGIN, BULGE = 0.008, 0.04
 
 #: A prefix that turns out too short costs a round trip more. To spare fewer bytes than this it is not tried: small
