@@ -2,9 +2,9 @@
 
     python benchmarks/margins.py [--quick] [--json FILE]
 
-Tiles are drawn from the files of benchmarks/read.py and, where it lies beside the checkout, from a real Sentinel-2 item.
-Each is inflated step by step; for up to 32 numbers of rows the bytes that hold them are compared with the guess of each
-margin. Where a guess is too short a sixteenth of the tile more is fetched, then the rest, as readers do.
+Tiles are drawn from the files of benchmarks/read.py and, where it lies beside the checkout, from a real Sentinel-2
+item. Each is inflated step by step; for up to 32 numbers of rows the bytes that hold them are compared with the guess
+of each margin. Where a guess is too short a sixteenth of the tile more is fetched, then the rest, as readers do.
 """
 
 from __future__ import annotations
