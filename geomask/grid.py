@@ -8,13 +8,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from .crs import same_crs, transform_bounds
 from .errors import GridError
-from .window import MAX_SIZE, Axis, Placement
+from .nearest import pixel_size, reach, scatter
+from .window import MAX_SIZE, Axis, Placement, Scatter
 from .window import Window as Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Two grids line up when their pixel edges differ by less than this share of a pixel. Catalogs round coordinates to
 #: four decimals; a shift that changes which pixel is read is never smaller than half a pixel.
@@ -67,6 +72,21 @@ class Grid:
             raise GridError(f"the transform {transform[:6]} is rotated or not north-up; warp the file first")
         return cls(crs, c, f, -e, a, height, width)
 
+    @classmethod
+    def snap(cls, crs: str, bounds: tuple[float, float, float, float], res: float | tuple[float, float]) -> Self:
+        """The smallest grid that holds `bounds` (left, bottom, right, top) and whose edges are multiples of `res`.
+
+        `res` is the side of a pixel in units of the CRS, or (height, width). Files whose edges are such multiples, as
+        those of Sentinel-2 are, then lie on the grid. Raises GridError for bounds without an area.
+        """
+        left, bottom, right, top = _finite(bounds)
+        res_y, res_x = res if isinstance(res, tuple) else (res, res)
+        if not (res_y > 0 and res_x > 0 and left < right and bottom < top):
+            raise GridError(f"bounds are left, bottom, right, top and pixels have a size, not {bounds} and {res}")
+        first, last = (math.floor(left / res_x + ALIGNED), math.ceil(right / res_x - ALIGNED))
+        low, high = (math.floor(bottom / res_y + ALIGNED), math.ceil(top / res_y - ALIGNED))
+        return cls(crs, first * res_x, high * res_y, res_y, res_x, max(high - low, 1), max(last - first, 1))
+
     @property
     def transform(self) -> tuple[float, float, float, float, float, float]:
         """The affine transform (a, b, c, d, e, f) from (column, row) to (x, y)."""
@@ -105,15 +125,19 @@ class Grid:
         res_y, res_x = self.res_y * self.height / height, self.res_x * self.width / width
         return Grid(self.crs, self.left, self.top, res_y, res_x, height, width)
 
-    def place(self, window: Window, source: Grid, size: tuple[int, int] | None = None) -> Placement | None:
+    def place(self, window: Window, source: Grid, size: tuple[int, int] | None = None) -> Placement | Scatter | None:
         """Which pixels of a file fill `window` of this grid, and where; None where they do not meet.
 
-        `source` is the file's grid, `size` the (rows, columns) of the level that is read, None for full resolution. The
-        pixels of the file, or of the level where this grid is coarser than the file, are as large as this grid's or a
-        whole multiple, and their edges line up. An overview's need not: its size seldom divides the file's.
-        Raises GridError where CRSs differ, a pixel size is no whole multiple, or pixel edges do not line up.
+        `source` is the file's grid, `size` the (rows, columns) of the level that is read, None for full resolution.
+        Every pixel of the grid takes the file's pixel under its centre. Where the CRS is one, the pixels of the file,
+        or of the level where this grid is coarser than the file, are as large as this grid's or a whole multiple, and
+        edges line up, that is a rectangle, and no pixel is resampled; an overview's size need not divide the file's.
+        Raises GridError where a CRS is none, or the file covers more pixels than can be counted.
         """
-        rows, cols = self._axes(source, size)
+        axes = self._axes(source, size)
+        if axes is None:
+            return scatter(self, window, source, size or (source.height, source.width))
+        rows, cols = axes
         (top, stop), (left, right) = rows.span(window.row_off, window.height), cols.span(window.col_off, window.width)
         if top == stop or left == right:
             return None
@@ -134,40 +158,59 @@ class Grid:
 
         `windows` is int64 (windows, 4), each row as `Window` has it; so is the second array. Raises as `place` does.
         """
-        rows, cols = self._axes(source, size)
+        axes = self._axes(source, size)
+        if axes is None:
+            parts = reach(self, windows, source, size or (source.height, source.width))
+            met = np.flatnonzero((parts[:, 2:] > 0).all(1))
+            return met, parts[met]
+        rows, cols = axes
         (top, stop), (left, right) = rows.span(windows[:, 0], windows[:, 2]), cols.span(windows[:, 1], windows[:, 3])
         met = np.flatnonzero((top < stop) & (left < right))
         row, row_last = rows.pixel(top[met]), rows.pixel(stop[met] - 1)
         col, col_last = cols.pixel(left[met]), cols.pixel(right[met] - 1)
         return met, np.stack([row, col, row_last + 1 - row, col_last + 1 - col], 1)
 
-    def _axes(self, source: Grid, size: tuple[int, int] | None) -> tuple[Axis, Axis]:
+    def lines_up(self, source: Grid, size: tuple[int, int] | None = None) -> bool:
+        """Whether a file's pixels, or those of its level of `size`, are taken as they are. Raises as `place` does."""
+        return self._axes(source, size) is not None
+
+    def around(self, bounds: Iterable[tuple[float, float, float, float]]) -> Grid:
+        """This grid with as many more rows and columns as it takes to hold all `bounds` (left, bottom, right, top).
+
+        Raises GridError where that is more than a grid can have.
+        """
+        edges = np.array([self.bounds, *bounds])
+        left, bottom = edges[:, :2].min(0)
+        right, top = edges[:, 2:].max(0)
+        rows = [math.ceil(far / self.res_y - ALIGNED) for far in (top - self.top, self.bounds[1] - bottom)]
+        cols = [math.ceil(far / self.res_x - ALIGNED) for far in (self.left - left, right - self.bounds[2])]
+        first = self.top + rows[0] * self.res_y, self.left - cols[0] * self.res_x
+        size = self.height + sum(rows), self.width + sum(cols)
+        return Grid(self.crs, first[1], first[0], self.res_y, self.res_x, *size)
+
+    def bounds_on(self, other: Grid) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) of this grid on the CRS of another one. Raises GridError where it has no place."""
+        return self.bounds if same_crs(self.crs, other.crs) else transform_bounds(self.crs, other.crs, self.bounds)
+
+    def res_on(self, source: Grid) -> tuple[float, float]:
+        """Height and width of this grid's pixels in units of the CRS of `source`, as in the middle of this grid."""
+        return pixel_size(self, source)
+
+    def _axes(self, source: Grid, size: tuple[int, int] | None) -> tuple[Axis, Axis] | None:
+        """How rows and columns of the level lie on this grid's; None where they do not line up."""
         if not same_crs(self.crs, source.crs):
-            raise GridError(f"the file is in {source.crs[:60]}, the grid in {self.crs[:60]}; choose the file's CRS")
+            return None
         height, width = size or (source.height, source.width)
         coarser = source.res_y < self.res_y * (1 - ALIGNED)
         base = source.resized(height, width) if coarser else source
         repeat = _multiple(base, self)
+        row, col = _offset(base.top - self.top, self.res_y), _offset(self.left - base.left, self.res_x)
+        if repeat is None or row is None or col is None:
+            return None
         extents = base.height * repeat, base.width * repeat
         if max(extents) > MAX_SIZE:
             raise GridError(f"the file covers {extents[0]} x {extents[1]} pixels of the grid, over {MAX_SIZE}")
-        return (
-            Axis(_offset(base.top - self.top, self.res_y, "rows"), extents[0], height),
-            Axis(_offset(self.left - base.left, self.res_x, "columns"), extents[1], width),
-        )
-
-
-def same_crs(one: str, other: str) -> bool:
-    """Whether two CRS texts mean the same one (authority codes and WKT alike). GridError where one means none."""
-    if one == other:
-        return True
-    from rasterio.crs import CRS  # 0.2 s, and most often not needed
-    from rasterio.errors import CRSError
-
-    try:
-        return bool(CRS.from_user_input(one) == CRS.from_user_input(other))
-    except CRSError as error:
-        raise GridError(f"no CRS that PROJ knows: {error}") from error
+        return Axis(row, extents[0], height), Axis(col, extents[1], width)
 
 
 def _finite(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -176,27 +219,16 @@ def _finite(bounds: tuple[float, float, float, float]) -> tuple[float, float, fl
     return bounds
 
 
-def crs_text(crs: Any) -> str:
-    """A rasterio CRS as an authority's code where it has one, else as WKT."""
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code else str(crs.to_wkt())
-
-
-def _multiple(source: Grid, target: Grid) -> int:
+def _multiple(source: Grid, target: Grid) -> int | None:
+    """How many pixels of `target` one of `source` spans, rows and columns alike; None for no whole number."""
     ratios = source.res_y / target.res_y, source.res_x / target.res_x
     repeat = round(ratios[0])
     # what the pixel edges have drifted apart at the far end, in pixels of the target
     drift = max(abs(ratios[0] - repeat) * source.height, abs(ratios[1] - repeat) * source.width)
-    if repeat < 1 or drift > ALIGNED:
-        raise GridError(
-            f"pixels of {source.res_y:g} x {source.res_x:g} do not fit a grid of {target.res_y:g} x {target.res_x:g}: "
-            "they must be as large or a whole multiple; choose a finer grid or an overview level"
-        )
-    return repeat
+    return repeat if repeat >= 1 and drift <= ALIGNED else None
 
 
-def _offset(distance: float, res: float, axis: str) -> int:
+def _offset(distance: float, res: float) -> int | None:
+    """A distance in whole pixels; None where edges do not line up."""
     pixels = max(-2.0 * MAX_SIZE, min(distance / res, 2.0 * MAX_SIZE))  # beyond it nothing meets
-    if abs(pixels - round(pixels)) > ALIGNED:
-        raise GridError(f"the file's {axis} are shifted by {pixels % 1:.3f} of a pixel against the grid; snap the grid")
-    return round(pixels)
+    return round(pixels) if abs(pixels - round(pixels)) <= ALIGNED else None

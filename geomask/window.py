@@ -75,6 +75,32 @@ class Placement:
         target[...] = pixels[..., self.rows[:, None], self.cols]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scatter:
+    """Where the pixels of a source window land in a target window that it does not line up with.
+
+    It stands in for a :class:`Placement`: each target pixel takes the one under its centre here too.
+    """
+
+    source: Window
+    """The part of the source to read, in its pixels."""
+    rows: np.ndarray
+    """For each target pixel the row of `source` that fills it, int32 (rows, columns); -1: none does."""
+    cols: np.ndarray
+    """For each target pixel the column of `source`, int32 (rows, columns)."""
+
+    def narrow(self, first: int, count: int) -> Scatter:
+        """The part that `count` rows of `source` fill, from its row `first` on."""
+        source = Window(self.source.row_off + first, self.source.col_off, count, self.source.width)
+        rows = np.where((self.rows >= first) & (self.rows < first + count), self.rows - first, -1)
+        return Scatter(source, rows, self.cols)
+
+    def paste(self, pixels: np.ndarray, out: np.ndarray) -> None:
+        """Write `pixels` (..., rows, columns of the source window) into `out` (..., rows, columns of the target)."""
+        here = self.rows >= 0
+        out[..., here] = pixels[..., self.rows[here], self.cols[here]]
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One axis of a target grid over a source, in whole target pixels."""

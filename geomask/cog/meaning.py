@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..crs import crs_text
 from ..errors import GridError, LayoutError
-from ..grid import Grid, crs_text
+from ..grid import Grid
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
