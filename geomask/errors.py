@@ -12,6 +12,8 @@
     |- FetchError    OSError      bytes that did not come, or came different from what was planned
     `- RunError      OSError      a run folder or an output that is missing, broken or in the way
 
+    ItemWarning    UserWarning    an item that says what its file does not bear out; the file is right
+
 Each leaf is also the built-in error that fits, so that code which knows nothing of geomask can catch it. A message
 says what was wrong, the value, the limit, and what to do.
 """
@@ -51,3 +53,7 @@ class FetchError(GeomaskError, OSError):
 
 class RunError(GeomaskError, OSError):
     """A run folder or an output that is missing, broken or in the way."""
+
+
+class ItemWarning(UserWarning):
+    """An item says what its file does not bear out."""

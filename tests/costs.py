@@ -27,7 +27,7 @@ def cost_of(channels: Mapping[int, tuple[str, int, Blocks]], count: int, blocks:
     slot = Slot(datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC), "slot")
     selection = Selection.dense([slot], [Band(f"b{band}", "asset", 10) for band in range(count)])
     tables = {
-        (0, band, None): Table(href, header, np.array([bool(len(block)) for block in pieces]), tiles_of(pieces))
+        (0, band, None): [Table(href, header, np.array([bool(len(block)) for block in pieces]), tiles_of(pieces))]
         for band, (href, header, pieces) in channels.items()
     }
     return Cost(selection, np.zeros((blocks, 4), np.int64), tables)

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from geomask.cog.index import index_headers
 from geomask.cog.layout import Layout
 from geomask.grid import Window
 from geomask.plan.compile import plan_requests
 from geomask.plan.manifest import Manifest
 from geomask.plan.request import Source
+from geomask.plan.sources import Use
 
 
 def manifest_of(path: Path, chips: list[Window], level: int | None = None) -> tuple[Manifest, Layout]:
@@ -34,5 +37,6 @@ def manifest_of(path: Path, chips: list[Window], level: int | None = None) -> tu
         offsets=(0.0,) * len(bands),
     )
     grid = layout.level_grid(level)
-    requests = plan_requests([source], index, grid, chips)
-    return Manifest(grid, tuple(chips), tuple(("s", name) for name in source.bands), requests, ""), layout
+    requests = plan_requests([Use(source, np.arange(len(chips)))], index, grid, chips)
+    names, scaling = tuple(("s", name) for name in source.bands), ((1.0, 0.0),) * len(bands)
+    return Manifest(grid, tuple(chips), names, scaling, requests, ""), layout

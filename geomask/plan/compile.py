@@ -11,10 +11,11 @@ from ..errors import ItemError
 from ..grid import Window
 from ..selection import Channel, Selection
 from .cost import Cost
+from .coverage import Coverage
 from .manifest import Manifest
 from .request import Requests, Source
 from .runs import LEADER_GAP
-from .sources import find_files, find_pieces, find_sources
+from .sources import Use, find_files, find_pieces, find_uses
 from .tiles import Tiles, window_array
 
 if TYPE_CHECKING:
@@ -29,45 +30,54 @@ if TYPE_CHECKING:
 
 def compile_manifest(
     selection: Selection,
-    items: Iterable[Item],
+    items: Iterable[Item] | Coverage,
     index: HeaderIndex,
     grid: Grid,
     chips: Sequence[Window] | None = None,
     *,
     gap: int = LEADER_GAP,
-    profile: str | None = None,
     search: dict[str, Any] | None = None,
 ) -> Manifest:
     """The manifest that fills the channels of `selection` over `chips` (windows of `grid`; None: all of it).
 
-    A channel at full resolution is read from an overview where the grid's pixels are so large that one of its real size
-    serves. Two ranges of a file are fetched as one over at most `gap` bytes: a round trip (s) x bandwidth (bytes/s of
-    one connection) says how many are cheaper than a request. `profile` and `search` are noted down. Raises ItemError
-    for a file that is not in `index` or a band that no item has, and GridError where a file does not line up with the
-    grid.
+    Of the items of a slot, best first, those are read that add to what is covered of a chip; the first source of a
+    channel is shown where several are valid. A channel at full resolution is read from an overview where the grid's
+    pixels are so large that one of its real size serves. Two ranges of a file are fetched as one over at most `gap`
+    bytes: a round trip (s) x bandwidth (bytes/s of one connection) says how many are cheaper than a request. `search`
+    is noted down. Raises ItemError for a file that is not in `index` or a band that no item has, and GridError where a
+    file has no place on the grid.
     """
-    items, chips = list(items), (grid.window,) if chips is None else tuple(chips)
+    coverage, chips = Coverage.of(selection, items, grid), (grid.window,) if chips is None else tuple(chips)
     names = tuple((selection.slots[c.slot].name, selection.bands[c.band].name) for c in selection.channels)
-    sources = find_sources(selection, items, index, grid)
-    manifest = Manifest(grid, chips, names, plan_requests(sources, index, grid, chips), selection.digest, gap)
-    dense = _dense_nbytes(manifest, selection, items, index, grid)
-    return replace(manifest, dense_nbytes=dense, profile=profile, search=search)
+    uses = find_uses(selection, coverage, index, grid, window_array(chips))
+    manifest = Manifest(
+        grid,
+        chips,
+        names,
+        _scaling(selection, [use.source for use in uses]),
+        plan_requests(uses, index, grid, chips),
+        selection.digest,
+        gap,
+        profile=selection.profile,
+        search=search,
+    )
+    return replace(manifest, dense_nbytes=_dense_nbytes(manifest, selection, coverage, index))
 
 
-def plan_requests(
-    sources: Iterable[Source], layouts: Mapping[str, Layout], grid: Grid, chips: Sequence[Window]
-) -> Requests:
-    """The requests of `sources` for `chips`, by source, then chip; a chip that a file does not reach has none.
+def plan_requests(uses: Iterable[Use], layouts: Mapping[str, Layout], grid: Grid, chips: Sequence[Window]) -> Requests:
+    """The requests of `uses` for their chips, by source, then chip; a chip that a file does not reach has none.
 
-    Raises GridError where a file does not line up with the grid.
+    Raises GridError where a file has no place on the grid.
     """
     wanted = window_array(chips)
     kept, chip, windows, tiles = list[Source](), [], [], []
-    for source in sources:
-        met, parts, pieces = find_pieces(layouts[source.href], source.level, source.indexes, grid, wanted)
+    for use in uses:
+        source = use.source
+        layout = layouts[source.href]
+        met, parts, pieces = find_pieces(layout, source.level, source.indexes, grid, wanted[use.chips])
         if len(met):
             kept.append(source)
-            chip.append(met)
+            chip.append(use.chips[met])
             windows.append(parts)
             tiles.append(pieces)
     if not kept:
@@ -88,28 +98,40 @@ def cut_chip(
     whole = alone.chips[0]
     place = Window(whole.row_off + window.row_off, whole.col_off + window.col_off, window.height, window.width)
     sources = [source.narrow(wanted) for source in alone.requests.sources if not wanted.isdisjoint(source.channels)]
-    requests = plan_requests(sources, layouts, manifest.grid, [place])
+    uses = [Use(source, np.zeros(1, np.int64)) for source in sources]
+    requests = plan_requests(uses, layouts, manifest.grid, [place])
     return replace(manifest, chips=(place,), requests=requests, dense_nbytes=None)
 
 
-def _dense_nbytes(
-    manifest: Manifest, selection: Selection, items: list[Item], index: HeaderIndex, grid: Grid
-) -> int | None:
+def _scaling(selection: Selection, sources: Sequence[Source]) -> tuple[tuple[float, float], ...]:
+    """(scale, offset) of each channel's values: its band's, or where that says nothing, that of its first source."""
+    said: dict[int, tuple[float, float]] = {}
+    for source in sources:
+        for channel, scale, offset in zip(source.channels, source.scales, source.offsets, strict=True):
+            said.setdefault(channel, (scale, offset))
+    bands = [selection.bands[channel.band] for channel in selection.channels]
+    return tuple(
+        said.get(number, (1.0, 0.0)) if (band.scale, band.offset) == (1, 0) else (band.scale, band.offset)
+        for number, band in enumerate(bands)
+    )
+
+
+def _dense_nbytes(manifest: Manifest, selection: Selection, coverage: Coverage, index: HeaderIndex) -> int | None:
     """Planned bytes of all channels at full resolution; None where a header is not in the index, or GDAL reads."""
-    dense = Selection.dense(selection.slots, selection.bands)
+    dense, windows = Selection.dense(selection.slots, selection.bands), window_array(manifest.chips)
+    if selection.channels == dense.channels:
+        return None if manifest.fallbacks else manifest.planned_nbytes
     try:
-        hrefs = {file.href for file in find_files(dense, items)}
+        hrefs = {file.href for file in find_files(dense, coverage, windows)}
     except ItemError:  # a band of the profile that is in no item
         return None
     if any(href not in index or index[href].why is not None for href in hrefs):
         return None
-    if selection == dense:
-        return manifest.planned_nbytes
-    by_file: dict[str, list[Source]] = {}
-    for source in find_sources(dense, items, index, grid):
-        by_file.setdefault(source.href, []).append(source)
+    by_file: dict[str, list[Use]] = {}
+    for use in find_uses(dense, coverage, index, manifest.grid, windows):
+        by_file.setdefault(use.source.href, []).append(use)
     # file by file, and only the sums are kept: a dense plan may be much larger than the one that was asked for
-    plans = (plan_requests(sources, index, grid, manifest.chips) for sources in by_file.values())
+    plans = (plan_requests(uses, index, manifest.grid, manifest.chips) for uses in by_file.values())
     return sum(replace(manifest, requests=requests).planned_nbytes for requests in plans)
 
 

@@ -6,13 +6,16 @@ Cost and plan find byte ranges with the same code and add them up apart from eac
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import GridError, SelectionError
+from ..errors import SelectionError
+from .coverage import Coverage
 from .runs import LEADER_GAP, join_runs
 from .sources import find_files, find_pieces
 from .tiles import Tiles, window_array
@@ -52,8 +55,8 @@ class Cost:
     selection: Selection
     blocks: np.ndarray
     """Windows of the grid, int64 (blocks, 4), each row as `Window` has it."""
-    tables: Mapping[tuple[int, int, int | None], Table]
-    """By (slot, band, level); none for a channel that no item fills, and for one that GDAL reads."""
+    tables: Mapping[tuple[int, int, int | None], list[Table]]
+    """By (slot, band, level), of every file that fills it; none where no item does, and where GDAL reads."""
     unknown: frozenset[tuple[int, int]] = frozenset()
     """(slot, band) of channels that GDAL reads: nobody knows what that takes."""
     gap: int = LEADER_GAP
@@ -63,7 +66,7 @@ class Cost:
     def of(
         cls,
         selection: Selection,
-        items: Iterable[Item],
+        items: Iterable[Item] | Coverage,
         index: HeaderIndex,
         grid: Grid,
         blocks: Sequence[Window] | None = None,
@@ -74,23 +77,20 @@ class Cost:
         Raises as `compile_manifest` does.
         """
         places = window_array([grid.window] if blocks is None else blocks)
-        tables: dict[tuple[int, int, int | None], Table] = {}
+        tables: dict[tuple[int, int, int | None], list[Table]] = defaultdict(list)
         unknown = set()
-        for file in find_files(selection, items):
+        for file in find_files(selection, Coverage.of(selection, items, grid), places):
             channel, layout = selection.channels[file.channel], index[file.href]
             layout.level(channel.level)  # there has to be one
             if layout.why is not None:
                 unknown.add((channel.slot, channel.band))
                 continue
             for level in (None, *range(len(layout.levels) - 1)):
-                try:
-                    table = _table(layout, level, selection.bands[channel.band].index, grid, places)
-                except GridError:
-                    if level == channel.level:
-                        raise
-                    continue  # a level that nobody asked for, and that does not fit the grid
-                tables[channel.slot, channel.band, level] = table
-        return cls(selection, places, tables, frozenset(unknown), gap)
+                table = _table(layout, level, selection.bands[channel.band].index, grid, places, file.chips)
+                tables[channel.slot, channel.band, level].append(table)
+        full = {key: len(tables[*key[:2], None]) for key in tables}
+        tables = {key: found for key, found in tables.items() if len(found) == full[key]}  # levels that all files have
+        return cls(selection, places, dict(tables), frozenset(unknown), gap)
 
     @cached_property
     def nbytes(self) -> xr.DataArray:
@@ -108,11 +108,9 @@ class Cost:
         values = np.zeros((len(slots), len(bands), depth, len(self.blocks)))
         for slot, band in {(slot, band) for slot, band, _ in self.tables} | self.unknown:
             values[slot, band] = np.nan
-        for (slot, band, level), table in self.tables.items():
-            tiles = table.tiles
-            values[slot, band, 0 if level is None else level + 1] = np.bincount(
-                tiles.owners, tiles.lengths, len(self.blocks)
-            )
+        for (slot, band, level), tables in self.tables.items():
+            nbytes = [np.bincount(table.tiles.owners, table.tiles.lengths, len(self.blocks)) for table in tables]
+            values[slot, band, 0 if level is None else level + 1] = np.sum(nbytes, 0)
         coords = {
             "slot": [slot.name for slot in slots],
             "band": [band.name for band in bands],
@@ -123,13 +121,13 @@ class Cost:
 
     @cached_property
     def header_nbytes(self) -> xr.DataArray:
-        """Bytes of the header of the file behind each (slot, band), int64; channels of one file share it."""
+        """Bytes of the headers of the files behind each (slot, band), int64; channels of one file share it."""
         import xarray as xr
 
         kept = self.selection.to_xarray()
         heads = np.zeros(kept.shape, np.int64)
-        for (slot, band, _), table in self.tables.items():
-            heads[slot, band] = table.header_nbytes
+        for (slot, band, _), tables in self.tables.items():
+            heads[slot, band] = sum(table.header_nbytes for table in tables)
         return xr.DataArray(heads, kept.coords, kept.dims, "header_nbytes", {"units": "byte"})
 
     @cached_property
@@ -154,10 +152,8 @@ class Cost:
         heads: dict[str, int] = {}
         places: dict[str, int] = {}
         files, parts = list[int](), list[Tiles]()
-        for channel in selection.channels:
-            table = self.tables.get((channel.slot, channel.band, channel.level))
-            if table is None:
-                continue
+        wanted = [self.tables.get((c.slot, c.band, c.level), []) for c in selection.channels]
+        for table in chain.from_iterable(wanted):
             met, tiles = table.met, table.tiles
             if blocks is not None:
                 met, tiles = met[list(blocks)], tiles.take(np.asarray(blocks, np.int64))
@@ -175,9 +171,9 @@ class Cost:
         kept = set(channels)
         total = self.total(kept)
         places = [(channel.slot, channel.band, channel.level) for channel in self.selection.channels]
-        hrefs = [self.tables[place].href if place in self.tables else None for place in places]
-        read = {hrefs[channel] for channel in kept} - {None}
-        beside = [channel for channel, href in enumerate(hrefs) if href in read and channel not in kept]
+        hrefs = [{table.href for table in self.tables.get(place, [])} for place in places]
+        read = set().union(*(hrefs[channel] for channel in kept))
+        beside = [channel for channel, of in enumerate(hrefs) if of & read and channel not in kept]
         return [channel for channel in beside if self.total(kept | {channel}) == total]
 
     def budget(self, text: str) -> int:
@@ -200,11 +196,12 @@ class Cost:
         return int(nbytes)
 
 
-def _table(layout: Layout, level: int | None, index: int, grid: Grid, blocks: np.ndarray) -> Table:
-    version = layout.version_for(grid.res_y, grid.res_x) if level is None else level
-    at, _, tiles = find_pieces(layout, version, (index,), grid, blocks)
+def _table(layout: Layout, level: int | None, index: int, grid: Grid, blocks: np.ndarray, filled: np.ndarray) -> Table:
+    """Of the blocks whose positions are in `filled`."""
+    version = layout.version_for(*grid.res_on(layout.grid)) if level is None else level
+    at, _, tiles = find_pieces(layout, version, (index,), grid, blocks[filled])
     met, counts = np.zeros(len(blocks), bool), np.zeros(len(blocks), np.int64)
-    met[at], counts[at] = True, tiles.counts
+    met[filled[at]], counts[filled[at]] = True, tiles.counts
     starts = np.concatenate([[0], np.cumsum(counts)])
     return Table(layout.href, len(layout.header), met, Tiles(starts, tiles.offsets, tiles.lengths, tiles.wholes))
 

@@ -10,12 +10,13 @@ from ..errors import GeomaskError, ManifestError
 from ..grid import Grid, Window
 from ..signing import unsigned
 from .kinds import brief, each, finite, maybe, members, text, whole
+from .limits import check_scaling
 from .tiles import window_array
 
 if TYPE_CHECKING:
     from .manifest import Manifest
 
-VERSION = 2
+VERSION = 3
 
 
 def header_document(manifest: Manifest) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def header_document(manifest: Manifest) -> dict[str, Any]:
         "dense_nbytes": manifest.dense_nbytes,
         "chips": window_array(manifest.chips).tolist(),
         "channels": [list(names) for names in manifest.channels],
+        "scaling": [[float(number) for number in pair] for pair in manifest.scaling],
     }
 
 
@@ -47,6 +49,7 @@ def parse_header(document: Any) -> dict[str, Any]:
     members(document, _MEMBERS)
     text("created_with", document["created_with"])
     try:
+        channels = each(_channel, "channels", document["channels"])
         return {
             "selection": text("selection", document["selection"]),
             "profile": maybe(text, "profile", document["profile"]),
@@ -55,7 +58,8 @@ def parse_header(document: Any) -> dict[str, Any]:
             "gap": _amount("gap", document["gap"]),
             "dense_nbytes": maybe(_amount, "dense_nbytes", document["dense_nbytes"]),
             "chips": each(_window, "chips", document["chips"]),
-            "channels": each(_channel, "channels", document["channels"]),
+            "channels": channels,
+            "scaling": check_scaling(each(_pair, "scaling", document["scaling"]), len(channels)),
         }
     except ManifestError:
         raise
@@ -65,7 +69,7 @@ def parse_header(document: Any) -> dict[str, Any]:
 
 _MEMBERS = (
     *("geomask", "version", "created_with", "selection", "profile", "search"),
-    *("grid", "gap", "dense_nbytes", "chips", "channels"),
+    *("grid", "gap", "dense_nbytes", "chips", "channels", "scaling"),
 )
 
 
@@ -91,6 +95,13 @@ def _channel(name: str, value: Any) -> tuple[str, str]:
     if len(names) != 2:
         raise ManifestError(f"{name} has {len(names)} names; a channel has a slot and a band")
     return names[0], names[1]
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    numbers = each(finite, name, value)
+    if len(numbers) != 2:
+        raise ManifestError(f"{name} has {len(numbers)} numbers; it is a scale and an offset")
+    return float(numbers[0]), float(numbers[1])
 
 
 def _amount(name: str, value: Any) -> int:

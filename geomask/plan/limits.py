@@ -95,8 +95,19 @@ def _check_file(source: Source) -> None:
         raise ManifestError(f"dtype of {source.href} is {brief(source.dtype)}; numpy has names such as uint16")
 
 
+def check_scaling(scaling: Sequence[tuple[float, float]], channels: int) -> tuple[tuple[float, float], ...]:
+    """The scaling of a manifest's channels, if it can be one. Raises ManifestError where it cannot."""
+    if len(scaling) != channels:
+        raise ManifestError(f"{channels} channels have {len(scaling)} pairs of scale and offset; each has one")
+    for scale, offset in scaling:
+        if not (math.isfinite(scale) and math.isfinite(offset)) or scale == 0:
+            raise ManifestError(f"a channel has scale {scale} and offset {offset}; they are finite, the scale is not 0")
+    return tuple(scaling)
+
+
 def check_manifest(manifest: Manifest) -> None:
     """What cannot be read back is not written. Raises ManifestError as `check_requests` and `Sources` do."""
+    check_scaling(manifest.scaling, len(manifest.channels))
     sources = Sources(manifest.channels)
     for source in manifest.requests.sources:
         sources.place(source)

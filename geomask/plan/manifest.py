@@ -34,6 +34,9 @@ class Manifest:
     """Windows of the target grid."""
     channels: tuple[tuple[str, str], ...]
     """(slot, band) of each channel of the output, also of those that no item fills."""
+    scaling: tuple[tuple[float, float], ...]
+    """(scale, offset) of each channel's values: physical value = value * scale + offset. A file whose own are others is
+    brought to them."""
     requests: Requests
     selection: str
     """Digest of the selection that it was compiled from."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..cog.index import HeaderIndex, index_headers
-from ..errors import GridError, ItemError
+from ..errors import GridError, ItemError, ItemWarning
 from ..signing import signed_by
-from ..stac.slots import fill_slots
-from ..stac.source import band_href, check_bands
+from ..stac.source import band_href, scaling_of
+from .claims import contradictions
+from .coverage import Coverage
 from .request import Source
-from .tiles import Tiles, find_tiles
+from .tiles import Tiles, find_tiles, window_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    import numpy as np
     from pystac import Item
 
     from ..cog.layout import Layout
@@ -27,88 +31,124 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChannelFile:
-    """The file of one channel."""
+    """A file of one channel."""
 
     channel: int
     """Position in the selection's channels."""
     item: Item
     href: str
+    chips: np.ndarray
+    """Positions of the windows that it fills, int64, ascending."""
 
 
-def find_files(selection: Selection, items: Iterable[Item]) -> list[ChannelFile]:
-    """The files that the selection names, one a channel; a channel that no item fills has none.
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A level of a file, and the chips for which it is read."""
 
-    Raises ItemError where there is none at all, or where a band is in no item.
+    source: Source
+    chips: np.ndarray
+    """Positions of windows, int64, ascending."""
+
+
+def find_files(
+    selection: Selection, items: Iterable[Item] | Coverage, windows: np.ndarray | None = None
+) -> list[ChannelFile]:
+    """The files that the selection names, by channel, of each the first to be shown first; an empty channel has none.
+
+    `windows` are chips on the grid of the coverage, int64 (chips, 4); None: all that the items cover, as one chip.
+    Raises ItemError where no item fills a slot, or a band is in no item.
     """
-    filled = fill_slots(selection.slots, items)
-    check_bands(filled, [selection.bands[band] for band in sorted({c.band for c in selection.channels})])
-    files = []
-    for number, channel in enumerate(selection.channels):
-        item = filled[channel.slot]
-        href = item and band_href(item, selection.bands[channel.band])
-        if item and href:
-            files.append(ChannelFile(number, item, href))
-    if not files and selection.channels:
+    coverage = Coverage.of(selection, items, items.grid if isinstance(items, Coverage) else None)
+    if not coverage.items and selection.channels:
         first, last = selection.slots[0].name, selection.slots[-1].name
         raise ItemError(f"no item fills any slot of the selection ({first} to {last}); search those dates")
+    bands = [selection.bands[number] for number in sorted({channel.band for channel in selection.channels})]
+    coverage.check(bands)
+    fills = {asset: coverage.fill(asset, windows) for asset in dict.fromkeys(band.asset for band in bands)}
+    files = []
+    for number, channel in enumerate(selection.channels):
+        band = selection.bands[channel.band]
+        for fill in fills[band.asset]:
+            href = band_href(fill.item, band) if fill.slot == channel.slot else None
+            if href:
+                files.append(ChannelFile(number, fill.item, href, fill.chips))
     return files
 
 
 def index_selection(
     selection: Selection,
-    items: Iterable[Item],
+    items: Iterable[Item] | Coverage,
     on_done: Callable[[], object] | None = None,
     *,
     kept: HeaderIndex | None = None,
     sign: Sign | None = None,
+    windows: np.ndarray | None = None,
 ) -> HeaderIndex:
     """The headers of the files that the selection names, and of no other; those in `kept` are not fetched again.
 
-    `sign` signs hrefs; None: as the items' own are signed. Raises as `index_headers` does.
+    `sign` signs hrefs; None: as the items' own are signed. `windows` as in `find_files`. Raises as `index_headers`.
     """
-    items = list(items)
-    files = find_files(selection, items)
+    items = items if isinstance(items, Coverage) else list(items)
+    files = find_files(selection, items, windows)
     coarse = {file.href for file in files if selection.channels[file.channel].level is not None}
-    sign = sign or signed_by(items)
+    sign = sign or signed_by(items.items if isinstance(items, Coverage) else items)
     return index_headers((file.href for file in files), on_done, kept=kept, sign=sign, overviews=coarse)
 
 
 def choose_grid(selection: Selection, items: Iterable[Item], index: HeaderIndex) -> Grid:
-    """The grid of the finest file that the selection names, the first by slot and band among equals."""
-    grids = [index[file.href].grid for file in find_files(selection, items)]
+    """The grid of the finest file that the selection names, the first by slot and band among equals, as large as all.
+
+    Files that reach beyond it make it larger, in whole pixels; those of another CRS too. Raises ItemError for an empty
+    selection, GridError where the files lie too far apart for one grid.
+    """
+    grids = list(dict.fromkeys(index[file.href].grid for file in find_files(selection, items)))
     if not grids:
         raise ItemError("an empty selection has no grid of its own; name one")
-    return min(grids, key=lambda grid: grid.res_y * grid.res_x)
+    finest = min(grids, key=lambda grid: math.prod(grid.res_on(grids[0])))
+    return finest.around([grid.bounds_on(finest) for grid in grids])
 
 
-def find_sources(selection: Selection, items: Iterable[Item], index: HeaderIndex, grid: Grid) -> list[Source]:
+def find_uses(
+    selection: Selection,
+    items: Iterable[Item] | Coverage,
+    index: HeaderIndex,
+    grid: Grid,
+    windows: np.ndarray | None = None,
+) -> list[Use]:
     """The levels of files that fill the channels on `grid`: channels of one file and level share a source.
 
-    Raises ItemError as `compile_manifest` does.
+    `windows` are chips of the grid; None: all of it. Of two sources of a channel the first is shown where both are
+    valid. Warns where an item says otherwise than its file (ItemWarning): the file is taken at its word. Raises
+    ItemError as `compile_manifest` does.
     """
-    groups: dict[tuple[int, str, int | None, float | None], list[ChannelFile]] = {}
-    for file in find_files(selection, items):
+    windows = window_array([grid.window]) if windows is None else windows
+    coverage = Coverage.of(selection, items, grid)
+    groups: dict[tuple[object, ...], list[ChannelFile]] = {}
+    for file in find_files(selection, coverage, windows):
         channel, layout = selection.channels[file.channel], index[file.href]
         # None is full resolution, unless the grid has no use for it
-        version = layout.version_for(grid.res_y, grid.res_x) if channel.level is None else channel.level
+        version = layout.version_for(*grid.res_on(layout.grid)) if channel.level is None else channel.level
         nodata = selection.bands[channel.band].nodata
-        groups.setdefault((channel.slot, file.href, version, nodata), []).append(file)
-    return [_source(selection, files, index[href], version) for (_, href, version, _), files in groups.items()]
+        key = (channel.slot, file.href, version, nodata, file.chips.tobytes())
+        groups.setdefault(key, []).append(file)
+    return [
+        Use(_source(selection, files, index[files[0].href], version), files[0].chips)
+        for (_, _, version, _, _), files in groups.items()
+    ]
 
 
-def _source(selection: Selection, files: list[ChannelFile], layout: Layout, version: int | None) -> Source:
+def _source(selection: Selection, files: list[ChannelFile], layout: Layout, version: Any) -> Source:
     channels, item = [selection.channels[file.channel] for file in files], files[0].item
     bands = [selection.bands[channel.band] for channel in channels]
+    for said in contradictions(item, bands[0].asset, layout):
+        warnings.warn(said, ItemWarning, stacklevel=2)
     layout.level(version)  # there has to be one
     for band in bands:
         if band.index > layout.count:
             raise ItemError(f"{layout.href} has {layout.count} bands, no band {band.index} for {band.name}")
     # a catalog may correct what files say, as after a change of the processing baseline; where it is silent they know
     scaling = [
-        (band.scale, band.offset)
-        if (band.scale, band.offset) != (1, 0)
-        else (layout.scales[band.index - 1], layout.offsets[band.index - 1])
-        for band in bands
+        scaling_of(item, band) or (layout.scales[band.index - 1], layout.offsets[band.index - 1]) for band in bands
     ]
     return Source(
         item=item.id,
@@ -137,7 +177,7 @@ def find_pieces(
     """What of a level fills windows of the grid, int64 (windows, 4).
 
     Returns the positions of the windows that the file meets, what to read of the level for each, and where that lies.
-    An alpha band comes along: it says what is valid. Raises GridError where the file does not line up with the grid.
+    An alpha band comes along: it says what is valid. Raises GridError where the file has no place on the grid.
     """
     level = layout.level(version)
     try:

@@ -17,15 +17,20 @@ from .fallback import read_with_gdal
 
 if TYPE_CHECKING:
     from ..cog.layout import Layout
-    from ..fetch import Trip
+    from ..fetch import Got, Trip
+    from ..plan.manifest import Manifest
     from ..plan.request import ReadRequest
     from ..signing import Sign
-    from ..window import Placement, Window
+    from ..window import Placement, Scatter, Window
     from .cube import Cube
+    from .kept import Kept
     from .receipt import Fallback
 
 #: Up to here float64 holds every integer.
 EXACT = 1 << 53
+
+#: A shift by less than this from a whole number is one: 0.1 / 0.0001 is not 1000 in binary.
+WHOLE = 1e-6
 
 #: What is fetched of a tile, as a share of it, each time that a prefix does not hold the rows of the window.
 LONGER = (0.0, 1 / 16, 1.0)
@@ -38,6 +43,8 @@ class Part:
     request: ReadRequest
     whole: Window
     """The window of the whole request."""
+    rank: int
+    """Of its source in the manifest: of two that are valid the lower is shown."""
 
     @property
     def href(self) -> str:
@@ -48,23 +55,36 @@ class Part:
 class Canvas:
     """The cube that is filled, and what fills it."""
 
-    def __init__(self, cube: Cube, layouts: dict[str, Layout], sign: Sign | None) -> None:
-        self.manifest, self.sign = cube.manifest, sign
+    def __init__(
+        self, cube: Cube, layouts: dict[str, Layout], sign: Sign | None = None, kept: Kept | None = None
+    ) -> None:
+        self.manifest, self.sign, self._kept = cube.manifest, sign, kept
         self._cube, self._layouts = cube, layouts
         self.pieces = {href: Pieces(href, layouts[href].header) for href in self.manifest.headers}
+        if kept is not None:
+            for href, pieces in self.pieces.items():
+                for offset, data in kept.pieces(self.manifest.files[href]).items():
+                    pieces.add(offset, data)
         self.parts: list[Part] = []
         """What is decoded from ranges."""
         self.foreign: list[Part] = []
         """What GDAL reads itself."""
-        for request in self.manifest.requests:
-            (self.foreign if request.source.why else self.parts).extend(self._parts(request))
+        for request, rank in zip(self.manifest.requests, self.manifest.requests.source.tolist(), strict=True):
+            (self.foreign if request.source.why else self.parts).extend(self._parts(request, rank))
         self.refetches: list[Trip] = []
         """What it took to make prefixes longer."""
         self._locks = {href: Lock() for href in self.pieces}
+        self._overlays = _overlays(self.manifest)
 
-    def _parts(self, request: ReadRequest) -> list[Part]:
+    def _parts(self, request: ReadRequest, rank: int) -> list[Part]:
         level = self._layouts[request.source.href].level(request.source.level)
-        return [Part(part, request.window) for part in split(request, level)]
+        return [Part(part, request.window, rank) for part in split(request, level)]
+
+    def add(self, want: Want, got: Got) -> None:
+        """Take in what was fetched."""
+        self.pieces[want.href].add(want.offset, got.data)
+        if self._kept is not None:
+            self._kept.add(self.manifest.files[want.href], want.offset, got.data)
 
     def paste(self, part: Part) -> None:
         """Decode a part and paste its pixels; where a prefix of a tile turns out too short, fetch more of it."""
@@ -92,7 +112,7 @@ class Canvas:
             missing = dict.fromkeys(part for part in more if part.length and not pieces.hold(part))
             wants = [Want(source.href, part.offset, part.length, source.size, source.etag) for part in missing]
             for want, got in zip(wants, fetch(wants, sign=self.sign), strict=True):
-                pieces.add(want.offset, got.data)
+                self.add(want, got)
                 self.refetches.append(got.trip)
         longer = (
             ByteRange(piece.offset, piece.length + part.length)
@@ -110,12 +130,18 @@ class Canvas:
         """Paste `pixels` and `seen`, both (bands, rows, columns), into their channels."""
         if pixels.dtype.itemsize == 8 and pixels.dtype.kind in "iu" and _beyond(pixels[seen]):
             raise LayoutError(f"{part.href} holds integers over 2^53, which no float holds; read it with rasterio")
-        placement, chip = self._place(part), part.request.chip
-        for channel, band, known in zip(part.request.source.channels, pixels, seen, strict=True):
-            placement.paste(known, self._cube.valid[chip, channel])
-            placement.paste(np.where(known, band, 0), self._cube.image[chip, channel])
+        source, chip, placement = part.request.source, part.request.chip, self._place(part)
+        for number, channel in enumerate(source.channels):
+            image, valid = self._cube.image[chip, channel], self._cube.valid[chip, channel]
+            own, wanted = (source.scales[number], source.offsets[number]), self.manifest.scaling[channel]
+            band = np.where(seen[number], rescale(pixels[number], own, wanted), 0)
+            if overlay := self._overlays.get((chip, channel)):
+                overlay.paste(placement, part.rank, band, seen[number], image, valid)
+            else:
+                placement.paste(seen[number], valid)
+                placement.paste(band, image)
 
-    def _place(self, part: Part) -> Placement:
+    def _place(self, part: Part) -> Placement | Scatter:
         """Where a part lies in its chip. Found when it is pasted: for thousands of chips it would not fit memory."""
         source, layout = part.request.source, self._layouts[part.href]
         level, chip = layout.level(source.level), self.manifest.chips[part.request.chip]
@@ -123,6 +149,63 @@ class Canvas:
         if placement is None or placement.source != part.whole:
             raise FetchError(f"{part.href}: the manifest's window does not fit the file any more; compile it anew")
         return placement.narrow(part.request.window.row_off - part.whole.row_off, part.request.window.height)
+
+
+class Overlay:
+    """A channel of a chip that several sources fill, in whatever order they come."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._shown = np.full(shape, np.iinfo(np.int32).max, np.int32)
+        """The rank of what each pixel shows."""
+        self._lock = Lock()
+
+    def paste(
+        self,
+        placement: Placement | Scatter,
+        rank: int,
+        band: np.ndarray,
+        seen: np.ndarray,
+        image: np.ndarray,
+        valid: np.ndarray,
+    ) -> None:
+        """Put valid pixels of a source where none of a lower rank is; `image` and `valid` are those of the chip."""
+        here, values = np.zeros(valid.shape, bool), np.zeros(valid.shape, image.dtype)
+        placement.paste(seen, here)
+        placement.paste(band, values)
+        with self._lock:
+            here &= rank < self._shown
+            self._shown[here] = rank
+            image[here] = values[here]
+            valid |= here
+
+
+def _overlays(manifest: Manifest) -> dict[tuple[int, int], Overlay]:
+    """One for each (chip, channel) that several requests fill."""
+    requests = manifest.requests
+    wide = max((len(source.channels) for source in requests.sources), default=0)
+    table = np.full((len(requests.sources), wide), -1)
+    for row, source in zip(table, requests.sources, strict=True):
+        row[: len(source.channels)] = source.channels
+    channels = table[requests.source]
+    places = (requests.chip[:, None] * len(manifest.channels) + channels)[channels >= 0]
+    found, times = np.unique(places, return_counts=True)
+    several = [divmod(place, len(manifest.channels)) for place in found[times > 1].tolist()]
+    return {
+        (chip, channel): Overlay((manifest.chips[chip].height, manifest.chips[chip].width)) for chip, channel in several
+    }
+
+
+def rescale(pixels: np.ndarray, own: tuple[float, float], wanted: tuple[float, float]) -> np.ndarray:
+    """Pixels of which `own` (scale, offset) gives physical values as those of which `wanted` gives the same.
+
+    Where scales are equal that is a shift, which is whole for stored integers whose offset was changed by whole steps,
+    as Sentinel-2's was by 1000 with processing baseline 04.00.
+    """
+    if own == wanted:
+        return pixels
+    factor, shift = own[0] / wanted[0], (own[1] - wanted[1]) / wanted[0]
+    shift = round(shift) if abs(shift - round(shift)) < WHOLE else shift
+    return pixels.astype(np.float64) * factor + shift
 
 
 def _beyond(pixels: np.ndarray) -> bool:

@@ -38,7 +38,7 @@ class Cube:
         times scale plus offset of the file, and masks: float32 where that tells any two stored values apart, else
         float64. Slots and bands come in the order in which the channels first name them. y and x are pixel centres;
         ``spatial_ref`` has the CRS and the transform in the form of CF, for rioxarray too. Raises ManifestError for a
-        chip that is not there, and where files of one channel differ in scale or offset.
+        chip that is not there.
         """
         frame = Frame.of(self.manifest, chip, masked=masked, scaled=scaled)
         return frame.dataset(*frame.fill(self.image[chip], self.valid[chip]))

@@ -42,6 +42,13 @@ class Pieces:
         """Whether these bytes are there."""
         return len(self._find(piece)) == piece.length
 
+    def reach(self, at: int) -> int:
+        """The first byte from `at` on that is not there."""
+        with self._lock:
+            while (number := self._part_at(at)) is not None:
+                at = self._starts[number] + len(self._data[number])
+        return at
+
     def __call__(self, piece: ByteRange) -> bytes:
         """These bytes. Raises FetchError where some did not come."""
         data = self._find(piece)

@@ -44,8 +44,8 @@ class Frame:
         """Of a chip; slots and bands in the order in which the manifest's channels first name them.
 
         Scaled values are masked. They are float32 where that tells any two stored values of a file apart, as it does
-        for reflectances of 16 bits, else float64. Raises ManifestError for a chip that is not there, for a channel that
-        is twice there, and for one that is to be scaled in two ways.
+        for reflectances of 16 bits, else float64. Raises ManifestError for a chip that is not there, and for a channel
+        that is twice there.
         """
         if not 0 <= chip < len(manifest.chips):
             raise ManifestError(f"no chip {chip} in a manifest of {len(manifest.chips)}; they count from 0")
@@ -59,7 +59,7 @@ class Frame:
             bands=bands,
             channels=tuple(range(len(names))),
             places=tuple((slots.index(slot), bands.index(band)) for slot, band in names),
-            scaling=_scaling(manifest) if scaled else None,
+            scaling=manifest.scaling if scaled else None,
             masked=masked or scaled,
             dtype=_scaled_type(manifest) if scaled else value_type(manifest),
         )
@@ -121,9 +121,9 @@ def value_type(manifest: Manifest) -> np.dtype[Any]:
 def _scaled_type(manifest: Manifest) -> np.dtype[Any]:
     """float32, unless stored values or physical ones need float64."""
     crowded = any(
-        _is_crowded(source.dtype, scale, offset)
+        _is_crowded(source.dtype, *manifest.scaling[channel])
         for source in manifest.requests.sources
-        for scale, offset in zip(source.scales, source.offsets, strict=True)
+        for channel in source.channels
     )
     return np.dtype(np.float64) if crowded else value_type(manifest)
 
@@ -135,17 +135,6 @@ def _is_crowded(dtype: str, scale: float, offset: float) -> bool:
     stored, single = np.iinfo(dtype), np.finfo(np.float32)
     largest = max(abs(value * scale + offset) for value in (int(stored.min), int(stored.max)))
     return abs(scale) < max(2 * largest * float(single.eps), float(single.tiny)) or largest > float(single.max)
-
-
-def _scaling(manifest: Manifest) -> tuple[tuple[float, float], ...]:
-    """(scale, offset) of each channel. Raises ManifestError where files that fill one differ."""
-    found: dict[int, tuple[float, float]] = {}
-    for source in manifest.requests.sources:
-        for channel, *pair in zip(source.channels, source.scales, source.offsets, strict=True):
-            if found.setdefault(channel, (pair[0], pair[1])) != (pair[0], pair[1]):
-                slot, band = manifest.channels[channel]
-                raise ManifestError(f"files of {slot}/{band} differ in scale and offset; take the values as stored")
-    return tuple(found.get(channel, (1.0, 0.0)) for channel in range(len(manifest.channels)))
 
 
 def _attrs(label: str) -> dict[str, str]:

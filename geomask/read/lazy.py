@@ -219,4 +219,5 @@ def _only(manifest: Manifest, channels: tuple[int, ...]) -> Manifest:
         replace(source, channels=tuple(places[channel] for channel in source.channels)) for source in requests.sources
     )
     names = tuple(manifest.channels[channel] for channel in channels)
-    return replace(manifest, channels=names, requests=replace(requests, sources=sources))
+    scaling = tuple(manifest.scaling[channel] for channel in channels)
+    return replace(manifest, channels=names, scaling=scaling, requests=replace(requests, sources=sources))

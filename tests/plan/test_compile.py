@@ -119,7 +119,9 @@ def test_a_slot_that_no_item_fills_and_a_band_that_its_item_lacks_are_channels_w
     del items[0].assets["B02"]
     manifest = compile_manifest(dense, items, index, choose_grid(dense, items, index))
     assert len(manifest.channels) == 6
-    assert [source.channels[0] for source in manifest.requests.sources] == [1, 2, 3, 4, 5]
+    sources = {source.channels[0]: source for source in manifest.requests.sources}
+    assert sorted(sources) == [0, 1, 2, 3, 4, 5]
+    assert (sources[0].item, sources[1].item) == (items[1].id, items[0].id)  # the next of the slot steps in
     manifest = compile_manifest(dense.keep([1, 4]), items[:1], index, choose_grid(dense.keep([1]), items, index))
     assert manifest.channels == (("2020-01", "B03"), ("2020-02", "B03"))
     assert [request.source.channels for request in manifest.requests] == [(0,)]
@@ -150,11 +152,13 @@ def test_a_chip_that_no_file_reaches_has_no_request(
     assert [(request.chip, request.window) for request in manifest.requests] == [(1, Window(96, 84, 4, 4))]
 
 
-def test_a_file_off_the_grid_is_refused_by_name(items: list[pystac.Item], dense: Selection, index: HeaderIndex) -> None:
+def test_a_file_without_a_place_on_the_grid_is_refused_by_name(
+    items: list[pystac.Item], dense: Selection, index: HeaderIndex
+) -> None:
     grid = choose_grid(dense, items, index)
-    shifted = Grid(grid.crs, grid.left + 3, grid.top, 10, 10, 50, 50)
-    with pytest.raises(GridError, match=r"tiny_20200105.B02\.tif: the file's columns are shifted"):
-        compile_manifest(dense, items, index, shifted)
+    fine = Grid(grid.crs, grid.left, grid.top, 1e-8, 1e-8, 50, 50)
+    with pytest.raises(GridError, match=r"tiny_20200105.B02\.tif: the file covers \d+ x \d+ pixels of the grid"):
+        compile_manifest(dense, items, index, fine)
 
 
 def test_a_band_and_a_level_that_the_file_lacks_are_refused_by_name(

@@ -114,7 +114,7 @@ def test_sources_that_differ_in_one_value_are_kept_apart_and_equal_ones_are_one(
     one = {name: getattr(two, name)[:1] for name in ("bands", "channels", "indexes", "scales", "offsets")}
     sources = [two, *(replace(two, **change) for change in [*changes, one])]
     reads = [replace(FIRST, source=source) for source in [*sources, *reversed(sources), two, two]]
-    of(*reads, channels=channels).save(tmp_path / f"a.{form}")
+    of(*reads, channels=channels, scaling=((1.0, 0.0),) * 5).save(tmp_path / f"a.{form}")
     loaded = Manifest.load(tmp_path / f"a.{form}")
     assert loaded.requests == reads
     assert loaded.requests.sources == tuple(sources)
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_or_written_is_an_error_of_ours(form: str, tm
 def test_a_file_is_one_header_and_one_request_a_line(tmp_path: Path) -> None:
     MANIFEST.save(tmp_path / "a.jsonl")
     header, *requests = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert (header["geomask"], header["version"], header["gap"], header["dense_nbytes"]) == ("manifest", 2, 8, 4321)
+    assert (header["geomask"], header["version"], header["gap"], header["dense_nbytes"]) == ("manifest", 3, 8, 4321)
     assert header["created_with"].startswith("geomask ")
     assert header["channels"][0] == ["2020-01", "B02"]
     assert header["chips"] == [[0, 0, 32, 32], [32, 32, 32, 32]]
@@ -235,7 +235,7 @@ BROKEN_HEADERS: list[tuple[list[str], str]] = [
     (["[" * 100_000], "line 1: .*nested too deeply"),
     (["[]"], "line 1: this is no geomask manifest"),
     (['{"geomask": "selection"}'], "line 1: this is no geomask manifest"),
-    (changed(0, version=1), "line 1: a manifest of version 1; this geomask reads version 2: compile it anew"),
+    (changed(0, version=1), "line 1: a manifest of version 1; this geomask reads version 3: compile it anew"),
     (changed(0, version=2.0), "line 1: a manifest of version 2.0;"),
     (changed(0, version=...), "line 1: a manifest of version null"),
     (changed(0, colour="red"), 'line 1: "colour" is unknown'),
@@ -268,7 +268,13 @@ BROKEN_HEADERS: list[tuple[list[str], str]] = [
     (changed(0, channels=["ab", "cd"]), r'line 1: channels\[0\] is "ab", no list'),
     (changed(0, channels=[["2020-01", 2]]), r"line 1: channels\[0\]\[1\] is 2, no text"),
     (changed(0, channels=[["2020-01"]]), r"line 1: channels\[0\] has 1 names"),
-    (changed(0, channels=[["2020-01", "B02"]]), "line 4: /data/ü b.tif fills channel 1 of 1; they count from 0"),
+    (
+        changed(0, channels=[["2020-01", "B02"]], scaling=[[1, 0]]),
+        "line 4: /data/ü b.tif fills channel 1 of 1; they count from 0",
+    ),
+    (changed(0, scaling=[[1, 0]]), "line 1: 4 channels have 1 pairs of scale and offset"),
+    (changed(0, scaling=[[1, 0, 2]] * 4), r"line 1: scaling\[0\] has 3 numbers; it is a scale and an offset"),
+    (changed(0, scaling=[[0, 1]] * 4), r"line 1: a channel has scale 0.0 and offset 1.0; they are finite"),
     (changed(0, chips=[[0, 0, 32, 32]]), "line 2: chip 1 of 1; they count from 0"),
 ]
 BROKEN_REQUESTS: list[tuple[list[str], str]] = [

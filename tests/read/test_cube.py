@@ -167,18 +167,12 @@ def test_slots_and_bands_keep_their_order_and_what_is_no_channel_is_not_valid(it
 
 
 def scaled_by(cube: Cube, pairs: dict[str, tuple[float, float]], dtype: str | None = None) -> Cube:
-    """The same pixels, of files whose bands have this scale and offset."""
+    """The same pixels, of channels whose bands have this scale and offset, and of files of this type."""
     requests = cube.manifest.requests
-    sources = tuple(
-        replace(
-            source,
-            scales=tuple(pairs[band][0] for band in source.bands),
-            offsets=tuple(pairs[band][1] for band in source.bands),
-            dtype=dtype or source.dtype,
-        )
-        for source in requests.sources
-    )
-    return replace(cube, manifest=replace(cube.manifest, requests=replace(requests, sources=sources)))
+    sources = tuple(replace(source, dtype=dtype or source.dtype) for source in requests.sources)
+    scaling = tuple(pairs[band] for _, band in cube.manifest.channels)
+    manifest = replace(cube.manifest, scaling=scaling, requests=replace(requests, sources=sources))
+    return replace(cube, manifest=manifest)
 
 
 def test_scaled_values_are_physical_and_masked(items: list[pystac.Item]) -> None:
@@ -222,17 +216,6 @@ def test_scaled_values_are_float32_only_where_that_tells_stored_ones_apart(
         physical = (stored * scale + offset).astype(wanted)
         assert np.isfinite(physical).all()
         assert len(np.unique(physical)) == len(stored)
-
-
-def test_a_channel_of_two_scalings_is_refused_where_they_matter(items: list[pystac.Item]) -> None:
-    cube = read(items, Window(0, 0, 10, 8))
-    requests = cube.manifest.requests
-    first = requests.sources[0]
-    both = (first, replace(first, scales=(2.0,)), *requests.sources[1:])
-    other = replace(cube, manifest=replace(cube.manifest, requests=replace(requests, sources=both)))
-    assert other.to_xarray()["image"].notnull().any()
-    with pytest.raises(ManifestError, match="files of 2020-01/B02 differ in scale and offset"):
-        other.to_xarray(scaled=True)
 
 
 def test_a_channel_that_is_twice_there_is_refused(items: list[pystac.Item]) -> None:

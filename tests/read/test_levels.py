@@ -9,7 +9,6 @@ import pytest
 import rasterio
 from cogs import expected, write_cog
 
-from geomask.errors import GridError
 from geomask.grid import Grid, Window
 from geomask.plan.compile import compile_manifest
 from geomask.plan.manifest import Manifest
@@ -65,5 +64,8 @@ def test_a_coarser_grid_is_filled_from_the_overview_whose_pixels_are_as_large(tm
         assert [source.level for source in manifest.requests.sources] == [level]
         cube, _ = read_manifest(manifest)
         np.testing.assert_array_equal(cube.image[0, 0], expected(1, level, range(grid.height), range(grid.width)))
-    with pytest.raises(GridError, match="do not fit a grid of 30 x 30"):
-        plan(path, None, Grid("EPSG:32633", 500_000, 5_000_000, 30, 30, 50, 40))
+    manifest = plan(path, None, Grid("EPSG:32633", 500_000, 5_000_000, 30, 30, 53, 42))
+    assert [source.level for source in manifest.requests.sources] == [0]
+    cube, _ = read_manifest(manifest)
+    rows, cols = ([(2 * at + 1) * 30 // 40 for at in range(count)] for count in (53, 42))  # under the centres
+    np.testing.assert_array_equal(cube.image[0, 0], expected(1, 0, rows, cols))

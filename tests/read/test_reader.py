@@ -16,7 +16,7 @@ from items import write_items
 
 from geomask.cog.index import HeaderIndex, index_headers
 from geomask.cog.level import ByteRange
-from geomask.errors import FetchError, GridError, LayoutError, ManifestError
+from geomask.errors import FetchError, LayoutError, ManifestError
 from geomask.grid import Window
 from geomask.plan.compile import compile_manifest
 from geomask.plan.manifest import Manifest
@@ -342,12 +342,6 @@ def test_a_level_that_the_file_lacks_is_refused(planned: tuple[Manifest, HeaderI
         read_manifest(changed(manifest, level=5), index)
 
 
-def test_a_grid_of_another_crs_is_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
-    manifest, index = planned
-    with pytest.raises(GridError, match="EPSG:32634"):
-        read_manifest(replace(manifest, grid=replace(manifest.grid, crs="EPSG:32634")), index)
-
-
 def test_a_tile_that_does_not_decode_is_an_error_that_names_the_file(planned: tuple[Manifest, HeaderIndex]) -> None:
     manifest, index = planned
     request = manifest.requests[0]
@@ -391,13 +385,6 @@ def test_a_manifest_for_more_than_memory_holds_is_refused(tmp_path: Path) -> Non
     huge = replace(manifest, chips=(Window(0, 0, 10**7, 10**7),))
     with pytest.raises(ManifestError, match="do not fit memory"):
         read_manifest(huge, index)
-
-
-def test_two_requests_for_one_channel_of_one_chip_are_refused(planned: tuple[Manifest, HeaderIndex]) -> None:
-    manifest, index = planned
-    twice = replace(manifest, requests=Requests.of([*manifest.requests, manifest.requests[0]]))
-    with pytest.raises(ManifestError, match=r"two requests fill channel 2020-01/B02 of chip 0"):
-        read_manifest(twice, index)
 
 
 @pytest.mark.parametrize("value", [-(2**53) - 1, 2**53 + 1, -(2**63)])
