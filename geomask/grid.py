@@ -174,6 +174,22 @@ class Grid:
         """Whether a file's pixels, or those of its level of `size`, are taken as they are. Raises as `place` does."""
         return self._axes(source, size) is not None
 
+    def part(self, bounds: tuple[float, float, float, float]) -> Grid:
+        """The pixels of this grid that `bounds` (left, bottom, right, top) touch. Raises GridError where none does."""
+        left, bottom, right, top = _finite(bounds)
+        rows = [
+            math.floor((self.top - top) / self.res_y + ALIGNED),
+            math.ceil((self.top - bottom) / self.res_y - ALIGNED),
+        ]
+        cols = [
+            math.floor((left - self.left) / self.res_x + ALIGNED),
+            math.ceil((right - self.left) / self.res_x - ALIGNED),
+        ]
+        (row, row_stop), (col, col_stop) = np.clip(rows, 0, self.height).tolist(), np.clip(cols, 0, self.width).tolist()
+        if row >= row_stop or col >= col_stop:
+            raise GridError(f"{bounds} do not meet the grid, which reaches over {self.bounds}")
+        return self.crop(Window(row, col, row_stop - row, col_stop - col))
+
     def around(self, bounds: Iterable[tuple[float, float, float, float]]) -> Grid:
         """This grid with as many more rows and columns as it takes to hold all `bounds` (left, bottom, right, top).
 
