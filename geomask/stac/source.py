@@ -1,4 +1,4 @@
-"""From an item and a band to the file that holds it."""
+"""From an item and a band to the file that holds it, and to what its stored values mean."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pystac.utils import is_absolute_href
 
 from ..errors import ItemError
 from ..signing import unsigned
+from .metadata import item_scaling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pystac import Item
 
-    from .profile import Band
+    from .band import Band
 
 
 def band_href(item: Item, band: Band) -> str | None:
@@ -24,6 +25,21 @@ def band_href(item: Item, band: Band) -> str | None:
         return None
     # A path of this machine is absolute, wherever the item says that it is from.
     return unsigned(asset.href if is_absolute_href(asset.href) else asset.get_absolute_href() or asset.href)
+
+
+def scaling_of(item: Item, band: Band) -> tuple[float, float] | None:
+    """(scale, offset) of a band in an item: physical value = stored value * scale + offset.
+
+    By the first of these that says it: the band's rules that fit the item; the band's own scale and offset, unless
+    they are 1 and 0; the item's metadata of that asset. None where only the file knows.
+
+    Raises ItemError where the item's scale or offset is no number.
+    """
+    for rule in band.scalings:
+        if rule.fits(item.properties):
+            return rule.scale, rule.offset
+    # Profiles come before items: a catalog may say wrongly which scaling its files need, and the profile knows.
+    return (band.scale, band.offset) if (band.scale, band.offset) != (1, 0) else item_scaling(item, band)
 
 
 def check_bands(items: Iterable[Item | None], bands: Sequence[Band]) -> None:

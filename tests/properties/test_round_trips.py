@@ -16,8 +16,11 @@ from manifests import manifests
 from geomask.plan.manifest import Manifest
 from geomask.plan.schema import line_schema
 from geomask.selection import Channel, Selection
+from geomask.stac.band import Scaling
+from geomask.stac.clouds import CloudMask
 from geomask.stac.profile import Band, Profile, load_profile
-from geomask.stac.slots import Slot
+from geomask.stac.slot import Slot
+from geomask.stac.slot_rule import parse_slots
 
 SCHEMA = Draft202012Validator(line_schema())
 
@@ -38,9 +41,15 @@ bands = st.builds(
     nodata=nodata,
     scale=finite,
     offset=finite,
+    scalings=st.lists(st.builds(Scaling, names, finite, finite, equals=st.booleans() | names), max_size=2).map(tuple),
 )
 instants = st.datetimes(datetime(1972, 7, 1), datetime(2100, 1, 1)).map(lambda instant: instant.replace(tzinfo=UTC))
 lasting = st.timedeltas(timedelta(microseconds=1), timedelta(days=400))
+rules = st.builds(
+    parse_slots,
+    st.sampled_from(["month", "season", "clearest:3", "dates:2018-05-01,2020-02-29~10", "days:100-150,335-59"]),
+    st.sampled_from(["least-cloudy", "first", "nearest"]),
+)
 slots = st.builds(lambda start, length, name: Slot(start, start + length, name), instants, lasting, names)
 
 
@@ -51,7 +60,8 @@ def selections(draw: st.DrawFn) -> Selection:
     places = [(slot, band) for slot in range(len(time_axis)) for band in range(len(all_bands))]
     chosen = draw(st.lists(st.sampled_from(places), unique=True)) if places else []
     levels = st.none() | st.integers(0, 12)
-    return Selection(tuple(time_axis), tuple(all_bands), tuple(Channel(*place, draw(levels)) for place in chosen))
+    channels = tuple(Channel(*place, draw(levels)) for place in chosen)
+    return Selection(tuple(time_axis), tuple(all_bands), channels, draw(rules), draw(st.none() | names))
 
 
 @contextmanager
@@ -115,5 +125,5 @@ def test_a_profile_is_read_back_equal(some: list[Band], name: str, cloud_mask: s
     with scratch("p.yaml") as path:
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         loaded = load_profile(path)
-    classes = (4, 5) if cloud_mask else ()
-    assert loaded == Profile(name, tuple(some), "", None, (name,), cloud_mask, classes)
+    mask = CloudMask(cloud_mask, (4, 5)) if cloud_mask else None
+    assert loaded == Profile(name, tuple(some), "", None, (name,), mask)

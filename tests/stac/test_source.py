@@ -4,8 +4,8 @@ import pystac
 import pytest
 
 from geomask.errors import ItemError
-from geomask.stac.profile import Band
-from geomask.stac.source import band_href, check_bands
+from geomask.stac.band import Band, Scaling
+from geomask.stac.source import band_href, check_bands, scaling_of
 
 RED = Band("B04", "red", 10)
 
@@ -48,3 +48,42 @@ def test_a_band_that_no_item_has_is_an_error_that_lists_what_there_is() -> None:
     check_bands([item("/B04.tif"), None], [RED])
     with pytest.raises(ItemError, match="no item has the asset blue of band B02; item one has red"):
         check_bands([item("/B04.tif"), None], [Band("B02", "blue", 10)])
+
+
+# --- scale and offset -------------------------------------------------------------------------------------------------
+
+RULES = (Scaling("corrected", 1, 2, equals=True), Scaling("version", 3, 4, at_least="04.00"))
+
+
+@pytest.mark.parametrize(
+    ("band", "properties", "stated", "scaling"),
+    [
+        (Band("a", "red", 1, scale=5, offset=6, scalings=RULES), {"corrected": True, "version": "05"}, True, (1, 2)),
+        (Band("a", "red", 1, scale=5, offset=6, scalings=RULES), {"corrected": False, "version": "05"}, True, (3, 4)),
+        (Band("a", "red", 1, scale=5, offset=6, scalings=RULES), {"version": "03"}, True, (5, 6)),
+        (Band("a", "red", 1, scale=5, offset=6), {"version": "05"}, True, (5, 6)),
+        (Band("a", "red", 1, scale=5), {}, True, (5, 0)),
+        (Band("a", "red", 1, offset=6), {}, True, (1, 6)),
+        (Band("a", "red", 1, scalings=RULES), {"version": "05"}, True, (3, 4)),
+        (Band("a", "red", 1, scalings=RULES), {}, True, (7, 8)),
+        (Band("a", "red", 1), {}, True, (7, 8)),
+        (Band("a", "red", 1, index=2), {}, True, None),
+        (Band("a", "red", 1), {}, False, None),
+        (Band("a", "blue", 1), {}, True, None),
+    ],
+)
+def test_a_rule_comes_before_the_band_before_the_item_before_the_file(
+    band: Band, properties: dict[str, object], stated: bool, scaling: tuple[float, float] | None
+) -> None:
+    found = item("red.tif")
+    found.properties |= properties
+    if stated:
+        found.assets["red"].extra_fields["raster:bands"] = [{"scale": 7, "offset": 8}]
+    assert scaling_of(found, band) == scaling
+
+
+def test_one_that_is_no_number_is_refused() -> None:
+    found = item("red.tif")
+    found.assets["red"].extra_fields["raster:bands"] = [{"scale": "much"}]
+    with pytest.raises(ItemError, match=r"item one: scale of a band in red\.tif: 'much' is no number"):
+        scaling_of(found, RED)
