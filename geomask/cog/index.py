@@ -85,6 +85,13 @@ class HeaderIndex(Mapping[str, Layout]):
         """What is there of `hrefs` (unsigned), parsed or not."""
         return {href: self._entries[href] for href in hrefs if href in self._entries}
 
+    def join(self, other: HeaderIndex) -> HeaderIndex:
+        """The files of both, with what fetching them took; `other` goes before where both have a file."""
+        trips, seconds = self.trips + other.trips, self.seconds + other.seconds
+        return HeaderIndex(
+            {**self._entries, **other._entries}, trips=trips, seconds=seconds, sign=other.sign or self.sign
+        )
+
     def rows(self) -> Iterator[HeaderRow]:
         """What is kept of each file, its header trimmed."""
         for entry in self._entries.values():

@@ -10,9 +10,7 @@ from ..crs import transform_bounds
 from ..errors import GridError
 from ..grid import Grid
 from ..plan.compile import compile_manifest
-from ..plan.coverage import Coverage
-from ..plan.sources import choose_grid, index_selection
-from ..plan.tiles import window_array
+from ..plan.survey import Survey, survey
 from ..selection import Selection
 from ..stac.footprint import LONLAT
 from ..stac.profile import Profile, load_profile
@@ -68,15 +66,13 @@ def open_items(
 
     items = list(items)
     chosen = selection.on(items) if selection is not None else _select(items, bands, profile, slots)
-    grid, index = _choose_grid(chosen, items, index, sign, crs, resolution, bbox)
-    coverage, windows = Coverage.of(chosen, items, grid), window_array([grid.window])
-    index = index_selection(chosen, coverage, kept=index, sign=sign, windows=windows)
-    manifest = compile_manifest(chosen, coverage, index, grid)
+    found = _survey(chosen, items, index, sign, crs, resolution, bbox)
+    manifest = compile_manifest(chosen, found.coverage, found.index, found.grid)
     dataset = xr.open_dataset(
         manifest,  # type: ignore[arg-type]  # the engine is ours
         engine=GeomaskEngine,
         chunks=chunks,
-        index=index,
+        index=found.index,
         masked=masked,
         scaled=scaled,
         sign=sign,
@@ -99,7 +95,7 @@ def _select(
     return Selection.dense(make_slots(items, rule), profile.select(bands), rule, profile.name)
 
 
-def _choose_grid(
+def _survey(
     selection: Selection,
     items: list[Item],
     index: HeaderIndex | None,
@@ -107,17 +103,18 @@ def _choose_grid(
     crs: str | None,
     resolution: float | None,
     bbox: tuple[float, float, float, float] | None,
-) -> tuple[Grid, HeaderIndex | None]:
-    """The grid asked for, or that of the finest file; and the headers, as far as it took them."""
+) -> Survey:
+    """On the grid asked for, or that of the finest file."""
     if (crs is None) != (resolution is None):
         raise GridError(f"crs {crs} and resolution {resolution} name a grid together; give both, or neither")
     if crs and resolution and bbox:
-        return Grid.snap(crs, bbox_on(crs, bbox), resolution), index
-    index = index_selection(selection, items, kept=index, sign=sign)
+        return survey(selection, items, grid=Grid.snap(crs, bbox_on(crs, bbox), resolution), kept=index, sign=sign)
+    found = survey(selection, items, kept=index, sign=sign)
     if crs and resolution:
-        return Grid.snap(crs, _around(crs, index), resolution), index
-    grid = choose_grid(selection, items, index)
-    return (grid.part(bbox_on(grid.crs, bbox)) if bbox else grid), index
+        grid = Grid.snap(crs, _around(crs, found.index), resolution)
+        return survey(selection, items, grid=grid, kept=found.index, sign=sign)
+    grid = found.grid.part(bbox_on(found.grid.crs, bbox)) if bbox else found.grid
+    return Survey(found.coverage, found.index, grid)
 
 
 def bbox_on(crs: str, bbox: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -129,5 +126,5 @@ def bbox_on(crs: str, bbox: tuple[float, float, float, float]) -> tuple[float, f
 def _around(crs: str, index: HeaderIndex) -> tuple[float, float, float, float]:
     """(left, bottom, right, top) in `crs` around all files."""
     edges = np.array([transform_bounds(grid.crs, crs, grid.bounds) for grid in {index[href].grid for href in index}])
-    left, bottom, right, top = (*edges[:, :2].min(0).tolist(), *edges[:, 2:].max(0).tolist())
+    (left, bottom), (right, top) = edges[:, :2].min(0).tolist(), edges[:, 2:].max(0).tolist()
     return left, bottom, right, top
