@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 
 from geomask.progress import progress
 
-from .options import items_argument, load_items, sign_option
+from .options import fit_slots, items_argument, load_items, sign_option
 
 if TYPE_CHECKING:
     from geomask.signing import Sign
@@ -39,6 +40,7 @@ def infer(run: Path, items: str, out: Path, sign: Sign | None) -> None:
     from geomask.train.run import load_run
 
     trained = load_run(run)
+    trained = replace(trained, selection=fit_slots(trained.selection, found))
     with progress("infer", "file") as advance:
         result = classify(trained, found, on_done=advance, sign=sign)
     item = save_map(result, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pystac import Item
 
+    from geomask.selection import Selection
     from geomask.signing import Sign
+    from geomask.stac.frozen import Found
+    from geomask.stac.slot_rule import SlotRule
 
 
 class ListOption(click.Option):
@@ -136,16 +140,81 @@ no_prefix_option = click.option(
 )
 """Arrives as ``prefix``, True without the flag."""
 
+
+def _parse_slots(ctx: click.Context, param: click.Parameter, value: str) -> SlotRule:
+    from geomask.errors import ItemError
+    from geomask.stac.slot_rule import parse_slots
+
+    try:
+        return parse_slots(value)
+    except ItemError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+slots_option = click.option(
+    "--slots",
+    default="month",
+    show_default=True,
+    metavar="RULE",
+    callback=_parse_slots,
+    help="month, season, clearest:K, dates:DATE,...~DAYS or days:FIRST-LAST,... of the year.",
+)
+"""The time axis; the command gets a `SlotRule` without its mosaic, which is an option of its own."""
+
+mosaic_option = click.option(
+    "--mosaic",
+    default="least-cloudy",
+    show_default=True,
+    type=click.Choice(["least-cloudy", "first", "nearest"]),
+    help="Which item of a slot comes first; nearest: to the slot's centre.",
+)
+"""What a pixel shows that several items of a slot hold."""
+
+
+def names_of(text: str) -> list[str]:
+    """Of ``a,b``."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def numbers_of(text: str, option: str) -> list[float]:
+    """Of ``1,2.5``; a usage error of `option` where they are no numbers, or do not ascend."""
+    try:
+        values = [float(part) for part in text.split(",") if part]
+    except ValueError:
+        raise click.BadParameter(f"numbers with commas between them, not {text!r}", param_hint=option) from None
+    if values != sorted(set(values)) or not all(map(math.isfinite, values)):
+        raise click.BadParameter(f"values must be finite and ascend, unlike {text!r}", param_hint=option)
+    return values
+
+
 items_argument = click.argument("items", metavar="ITEMS", type=click.Path(allow_dash=True))
 """An item collection: a file, or ``-`` for stdin."""
 
 
 def load_items(argument: str) -> list[Item]:
     """The items of the argument. Raises SearchError where it holds none: no command can make anything of that."""
+    return load_found(argument).items
+
+
+def load_found(argument: str) -> Found:
+    """The items of the argument, as :func:`load_items`, and what was searched for."""
     from geomask.errors import SearchError
     from geomask.stac import search
 
-    items = search.load_items(argument)
-    if not items:
+    found = search.load_found(argument)
+    if not found.items:
         raise SearchError(f"{argument} holds no items; search for some first")
-    return items
+    return found
+
+
+def fit_slots(selection: Selection, items: Iterable[Item]) -> Selection:
+    """The selection on slots that fit the items; where that are others, stderr says so."""
+    fitted = selection.on(items)
+    if fitted is not selection:
+        first, last = fitted.slots[0], fitted.slots[-1]
+        years = first.centre.year - selection.slots[0].centre.year
+        note = f"slots moved by {years:+} years, to those from {first.name} to {last.name}"
+        if fitted.rule.by == "clearest":
+            note = f"the clearest days of these items: {', '.join(f'{slot.centre:%Y-%m-%d}' for slot in fitted.slots)}"
+        click.echo(f"Note: {note}.", err=True)
+    return fitted

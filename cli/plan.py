@@ -9,10 +9,10 @@ import click
 
 from geomask.progress import progress
 
-from .options import Quantity, index_option, items_argument, load_items, no_prefix_option, sign_option
+from .area import part_of
+from .options import Quantity, fit_slots, index_option, items_argument, load_found, no_prefix_option, sign_option
 
 if TYPE_CHECKING:
-    from geomask.grid import Grid
     from geomask.plan.manifest import Manifest
     from geomask.signing import Sign
 
@@ -59,15 +59,16 @@ def plan(
 
     if (round_trip is None) != (bandwidth is None):
         raise click.UsageError("--round-trip and --bandwidth say only together which gaps are worth a request")
-    chosen, found = Selection.load(selection), load_items(items)
+    chosen, (found, search) = Selection.load(selection), load_found(items)
+    chosen = fit_slots(chosen, found)
     kept = HeaderIndex.load(index) if index else None
     with progress("read headers", "file") as advance:
         headers = index_selection(chosen, found, advance, kept=kept, sign=sign)
     grid = choose_grid(chosen, found, headers)
     if bbox:
-        grid = _part(grid, bbox)
+        grid = part_of(grid, bbox)
     gap = LEADER_GAP if round_trip is None or bandwidth is None else worthwhile_gap(round_trip, bandwidth / 8)
-    manifest = compile_manifest(chosen, found, headers, grid, gap=gap)
+    manifest = compile_manifest(chosen, found, headers, grid, gap=gap, search=search)
     _write(manifest if prefix else manifest.without_prefixes(), out)
     if free := free_channels(chosen, found, headers, grid):
         click.echo(f"Note: {', '.join(free)} would cost nothing more: they come with other bands.", err=True)
@@ -81,17 +82,3 @@ def _write(manifest: Manifest, out: Path | None) -> None:
         for line in manifest.lines():
             click.echo(line)
     click.echo(manifest.summary(), err=True)
-
-
-def _part(grid: Grid, bbox: tuple[float, float, float, float]) -> Grid:
-    """What lies in a box: not more, since memory is taken for every pixel."""
-    left, bottom, right, top = (
-        choose(asked, edge) for choose, asked, edge in zip((max, max, min, min), bbox, grid.bounds, strict=True)
-    )
-    if not (left < right and bottom < top):  # a NaN too
-        raise click.BadParameter(f"{_text(bbox)} does not meet the files at {_text(grid.bounds)}", param_hint="--bbox")
-    return grid.crop(grid.window_of((left, bottom, right, top)))
-
-
-def _text(bounds: tuple[float, float, float, float]) -> str:
-    return " ".join(f"{edge:.12g}" for edge in bounds)

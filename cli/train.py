@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from geomask.progress import progress
 
-from .options import items_argument, load_items
+from .options import items_argument, load_items, mosaic_option, names_of, numbers_of, slots_option
+
+if TYPE_CHECKING:
+    from geomask.stac.slot_rule import Mosaic, SlotRule
 
 
 @click.command()
 @items_argument
-@click.option(
-    "--labels", required=True, type=click.Path(path_type=Path), help="Raster of classes, or of values to cut."
-)
+@click.option("--labels", type=click.Path(path_type=Path), help="Raster or vector file of classes, or values to cut.")
 @click.option("--cuts", default="", metavar="V,V,...", help="Values at which one class ends and the next begins.")
+@click.option("--column", help="Of a vector file: what the classes are in.")
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
 @click.option(
     "--method", default="learned", show_default=True, type=click.Choice(["learned", "dense", "uniform", "random"])
@@ -26,7 +29,8 @@ from .options import items_argument, load_items
 @click.option("--budget", default="10%", show_default=True, help="Ceiling: a share of all channels' bytes, or bytes.")
 @click.option("--profile", default="local", show_default=True, help="What the assets mean: a name or a YAML file.")
 @click.option("--bands", default="", metavar="B,B,...", help="Names or common names; all of the profile's otherwise.")
-@click.option("--slots", default="month", show_default=True, type=click.Choice(["month", "season"]))
+@slots_option
+@mosaic_option
 @click.option(
     "--cell",
     default=20,
@@ -43,14 +47,16 @@ from .options import items_argument, load_items
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 def train(  # a parameter an option
     items: str,
-    labels: Path,
+    labels: Path | None,
     cuts: str,
+    column: str | None,
     out: Path,
     method: str,
     budget: str,
     profile: str,
     bands: str,
-    slots: str,
+    slots: SlotRule,
+    mosaic: Mosaic,
     cell: int,
     guard: int,
     folds: int,
@@ -60,15 +66,16 @@ def train(  # a parameter an option
 ) -> None:
     """Learn which channels to read, and the network that uses them.
 
-    ITEMS is an item collection (a file, or - for stdin). Each slot takes its least cloudy item. The run is written to
-    the folder --out; its record is printed as JSON.
+    ITEMS is an item collection (a file, or - for stdin), or a folder of `geomask chips`: then nothing is fetched. The
+    run is written to the folder --out; its record is printed as JSON.
     """
+    is_store = Path(items).is_dir()
+    _check_source(is_store)
     if not 0 <= fold < folds:
         raise click.BadParameter(
             f"{fold} is none of the {folds} splits; choose from 0 to {folds - 1}", param_hint="--fold"
         )
-    values = _numbers(cuts)
-    names = [name.strip() for name in bands.split(",") if name.strip()]
+    values, names = numbers_of(cuts, "--cuts"), names_of(bands)
 
     from geomask.plan.cost import parse_budget
     from geomask.stac.profile import load_profile
@@ -76,15 +83,18 @@ def train(  # a parameter an option
 
     parse_budget(budget)  # what can be wrong at once is said before anything is read
     check_folder(out)
-    chosen = load_profile(profile).select(names or None)
-    found = load_items(items)
-
     from geomask.train.crowd import Job, train_alone
     from geomask.train.step import Settings
-    from geomask.train.task import prepare
+    from geomask.train.task import prepare, prepare_store
 
-    with progress("read chips", "file") as advance:
-        task = prepare(found, chosen, labels, values, slots, cell, guard, folds, advance)  # type: ignore[arg-type]
+    if is_store:
+        task = prepare_store(items, guard, folds)
+    else:
+        meaning, found, rule = load_profile(profile), load_items(items), replace(slots, mosaic=mosaic)
+        chosen = meaning.select(names or None)
+        with progress("read chips", "file") as advance:
+            asked = (found, chosen, str(labels), values, rule, cell, guard, folds, advance)
+            task = prepare(*asked, profile=meaning.name, column=column)
     with progress("train", "step") as advance:
         job = Job(method, fold, seed)  # type: ignore[arg-type]
         run = train_alone(task, job, budget, Settings(steps=steps), out, advance)
@@ -104,11 +114,15 @@ def train(  # a parameter an option
     )
 
 
-def _numbers(text: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",") if part]
-    except ValueError:
-        raise click.BadParameter(f"numbers with commas between them, not {text!r}", param_hint="--cuts") from None
-    if values != sorted(set(values)) or not all(map(math.isfinite, values)):
-        raise click.BadParameter(f"values must be finite and ascend, unlike {text!r}", param_hint="--cuts")
-    return values
+def _check_source(is_store: bool) -> None:
+    """Whether the options go with where chips come from: a store has its own labels, channels and cells."""
+    context = click.get_current_context()
+    given = {
+        name
+        for name in ("labels", "cuts", "column", "profile", "bands", "slots", "mosaic", "cell")
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    }
+    if is_store and given:
+        raise click.UsageError(f"a folder of chips has its own {min(given)}; leave --{min(given)} out")
+    if not is_store and "labels" not in given:
+        raise click.UsageError("Missing option '--labels'")

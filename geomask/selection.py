@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any, Self
 from .atomic import write_text
 from .errors import GeomaskError, SelectionError
 from .stac.profile import Band
-from .stac.slots import Slot
+from .stac.slot import Slot
+from .stac.slot_rule import SlotRule, parse_slots
+from .stac.transfer import move_slots
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
     import xarray as xr
+    from pystac import Item
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,6 +56,10 @@ class Selection:
     """All bands, also those of which nothing is read."""
     channels: tuple[Channel, ...]
     """What is read."""
+    rule: SlotRule = field(default_factory=SlotRule)
+    """How the slots were made, and in which order items fill them."""
+    profile: str | None = None
+    """Name of the profile that the bands are from, where it is known."""
 
     def __post_init__(self) -> None:
         """Sort the channels; refuse one that is twice there or lies outside, and names that are not unique."""
@@ -71,17 +78,28 @@ class Selection:
         object.__setattr__(self, "channels", tuple(order))
 
     @classmethod
-    def dense(cls, slots: Sequence[Slot], bands: Sequence[Band]) -> Self:
-        """Every channel at full resolution."""
+    def dense(
+        cls, slots: Sequence[Slot], bands: Sequence[Band], rule: SlotRule | str = "month", profile: str | None = None
+    ) -> Self:
+        """Every channel at full resolution. `rule` is what the slots were made by."""
+        rule = parse_slots(rule) if isinstance(rule, str) else rule
         channels = (Channel(slot, band) for slot in range(len(slots)) for band in range(len(bands)))
-        return cls(tuple(slots), tuple(bands), tuple(channels))
+        return cls(tuple(slots), tuple(bands), tuple(channels), rule, profile)
 
     def keep(self, units: Iterable[int]) -> Selection:
         """The channels at these positions in `self.channels`. Raises SelectionError for one that is not there."""
         units = list(units)
         if outside := [unit for unit in units if not 0 <= unit < len(self.channels)]:
             raise SelectionError(f"no channel {outside[0]} in a selection of {len(self.channels)}")
-        return Selection(self.slots, self.bands, tuple(self.channels[unit] for unit in units))
+        return replace(self, channels=tuple(self.channels[unit] for unit in units))
+
+    def on(self, items: Iterable[Item]) -> Selection:
+        """The same channels on slots that fit these items, of another year or place (`move_slots`).
+
+        This very selection where its slots fit already. Raises ItemError where an item has no time.
+        """
+        slots = move_slots(self.slots, self.rule, items, {channel.slot for channel in self.channels})
+        return self if slots == self.slots else replace(self, slots=slots)
 
     @property
     def names(self) -> list[str]:
@@ -112,6 +130,8 @@ class Selection:
         return {
             "geomask": "selection",
             "version": VERSION,
+            "profile": self.profile,
+            "rule": self.rule.to_dict(),
             "slots": [{"name": s.name, "start": s.start.isoformat(), "end": s.end.isoformat()} for s in self.slots],
             "bands": [band.to_dict() for band in self.bands],
             "channels": [[self.slots[c.slot].name, self.bands[c.band].name, c.level] for c in self.channels],
@@ -124,7 +144,7 @@ class Selection:
             raise SelectionError("this is no geomask selection")
         if document.get("version") != VERSION:
             raise SelectionError(
-                f"a selection of version {document.get('version')}; this geomask reads version {VERSION}"
+                f"a selection of version {document.get('version')}; this geomask reads version {VERSION}: train anew"
             )
         try:
             slots = tuple(
@@ -135,7 +155,10 @@ class Selection:
             slot_at = {slot.name: number for number, slot in enumerate(slots)}
             band_at = {band.name: number for number, band in enumerate(bands)}
             channels = tuple(Channel(slot_at[s], band_at[b], level) for s, b, level in document["channels"])
-            return cls(slots, bands, channels)
+            profile = document["profile"]
+            if profile is not None and not isinstance(profile, str):
+                raise TypeError(f"{profile!r} is no name of a profile")
+            return cls(slots, bands, channels, SlotRule.from_dict(document["rule"]), profile)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, GeomaskError):
                 raise

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 
 from geomask.errors import GeomaskError, ItemError, SelectionError
 from geomask.selection import Channel, Selection
 from geomask.stac.profile import Band
-from geomask.stac.slots import Slot
+from geomask.stac.slot import Slot
+from geomask.stac.slot_rule import SlotRule
 
 SLOTS = tuple(
     Slot(datetime(2020, month, 1, tzinfo=UTC), datetime(2020, month + 1, 1, tzinfo=UTC), f"2020-{month:02}")
@@ -33,6 +35,8 @@ def test_keep_takes_channels_by_their_position() -> None:
     kept = DENSE.keep([4, 1]).keep([1])
     assert kept.names == ["2020-07/B02"]
     assert (kept.slots, kept.bands) == (SLOTS, BANDS)
+    ruled = Selection.dense(SLOTS, BANDS, SlotRule("season", mosaic="nearest"), "local").keep([4])
+    assert (ruled.rule, ruled.profile) == (SlotRule("season", mosaic="nearest"), "local")
 
 
 @pytest.mark.parametrize("unit", [-1, 6])
@@ -79,8 +83,11 @@ def test_the_digest_changes_with_everything_that_is_decided() -> None:
         Selection.dense(SLOTS[:2], BANDS),
         Selection.dense(SLOTS, (BANDS[1], BANDS[0])),
         Selection.dense(SLOTS, (BANDS[0], Band("B8A", "nir", 20, nodata=None, scale=1e-4, offset=-0.1))),
+        Selection.dense(SLOTS, BANDS, "season"),
+        Selection.dense(SLOTS, BANDS, SlotRule(mosaic="first")),
+        Selection.dense(SLOTS, BANDS, profile="local"),
     ]
-    assert len({DENSE.digest, *(other.digest for other in others)}) == 6
+    assert len({DENSE.digest, *(other.digest for other in others)}) == 9
     assert Selection.dense(SLOTS, BANDS).digest == DENSE.digest
 
 
@@ -95,6 +102,8 @@ def test_a_file_says_what_is_read_by_name(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "selection.json").read_text())
     assert document["channels"] == [["2020-06", "B8A", 0]]
     assert document["slots"][1]["start"] == "2020-06-01T00:00:00+00:00"
+    assert document["rule"] == {"slots": "month", "mosaic": "least-cloudy"}
+    assert document["profile"] is None
 
 
 def test_a_nodata_value_that_json_has_no_word_for_is_written_as_stac_does(tmp_path: Path) -> None:
@@ -113,13 +122,17 @@ def changed(**values: Any) -> dict[str, Any]:
     [
         ([], "no geomask selection"),
         ({"geomask": "manifest"}, "no geomask selection"),
-        (changed(version=2), "version 2; this geomask reads version 1"),
+        (changed(version=1), "version 1; this geomask reads version 2: train anew"),
         (changed(version=None), "version None"),
         (changed(channels=[["2020-05", "B02", None]]), "'2020-05'"),
         (changed(channels=[["2020-04", "B99", None]]), "'B99'"),
         (changed(channels=[["2020-04", "B02", -1]]), "-1"),
         (changed(channels=[["2020-04", "B02"]]), "broken"),
         (changed(channels=3), "broken"),
+        (changed(profile=3), "3 is no name of a profile"),
+        (changed(rule="month"), "a rule has slots and a mosaic; this one is 'month'"),
+        (changed(rule={"slots": "week", "mosaic": "first"}), "no rule for slots: 'week'"),
+        ({key: value for key, value in DENSE.to_dict().items() if key != "rule"}, "rule"),
         (changed(slots=[{"name": "2020-04", "start": "April", "end": "May"}]), "April"),
         (changed(bands=[{"name": "B02"}]), "asset"),
         (changed(bands=[{**BANDS[0].to_dict(), "colour": "red"}]), "colour"),
@@ -137,6 +150,26 @@ def test_a_document_that_is_no_selection_is_refused(document: Any, message: str,
 def test_a_slot_without_time_zone_is_refused() -> None:
     with pytest.raises(ItemError, match="UTC"):
         Slot(datetime(2020, 4, 1), datetime(2020, 5, 1), "2020-04")
+
+
+def items_of(year: int, *months: int) -> list[pystac.Item]:
+    return [pystac.Item(f"{month}", None, None, datetime(year, month, 9, tzinfo=UTC), {}) for month in months]
+
+
+def test_the_same_channels_on_items_of_another_year() -> None:
+    learned = DENSE.keep([1, 4])
+    moved = learned.on(items_of(2021, 4, 6, 7))
+    assert moved.names == ["2021-04/B8A", "2021-07/B02"]
+    assert (moved.channels, moved.bands, moved.rule) == (learned.channels, learned.bands, learned.rule)
+    assert moved.digest != learned.digest
+    assert learned.on(items_of(2020, 7, 4)) is learned
+    assert learned.on([]) is learned
+
+
+def test_what_is_read_decides_to_which_year_slots_move() -> None:
+    items = [*items_of(2020, 4, 6), *items_of(2022, 7)]
+    assert DENSE.on(items) is DENSE
+    assert DENSE.keep([5]).on(items).names == ["2022-07/B8A"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])

@@ -98,7 +98,7 @@ def _prepare(items: Sequence[Item], labels: Path, scale: Scale) -> Task:
 
     bands = load_profile("local").select()
     with progress("read chips", "file") as advance:
-        return prepare(items, bands, labels, CUTS, period="season", folds=scale.folds, on_done=advance)
+        return prepare(items, bands, labels, CUTS, rule="season", profile="local", folds=scale.folds, on_done=advance)
 
 
 def _train(task: Task, scale: Scale, folder: Path) -> dict[Job, Run]:

@@ -51,18 +51,19 @@ def infer(
     on_done: Callable[[], object] | None = None,
     sign: Sign | None = None,
 ) -> Map:
-    """Classify `grid` (None: that of the finest selected file) with the folded network of `run`.
+    """Classify `grid` (None: that of the finest selected file) with the folded network of `run`, on slots that fit.
 
     Only headers and tiles of the selected channels are fetched. `sign` signs hrefs; None: as the items' own are.
     Raises what planning and reading raise.
     """
-    index = index_selection(run.selection, items, sign=sign)
-    grid = grid or choose_grid(run.selection, items, index)
-    manifest = compile_manifest(run.selection, items, index, grid)
+    selection = run.selection.on(items)
+    index = index_selection(selection, items, sign=sign)
+    grid = grid or choose_grid(selection, items, index)
+    manifest = compile_manifest(selection, items, index, grid)
     cube, receipt = read_manifest(manifest, index, on_done)
     classes = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
     seen = cube.valid[0].any(0)
-    sources = {file.item.id: file.item for file in find_files(run.selection, items)}
+    sources = {file.item.id: file.item for file in find_files(selection, items)}
     ordered = tuple(sources[name] for name in sorted(sources))
     return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt.after(index), ordered)
 
@@ -101,7 +102,7 @@ def _map_item(result: Map, name: str) -> Item:
     import pystac
     from rasterio.warp import transform_bounds, transform_geom
 
-    from ..stac.slots import item_time
+    from ..stac.acquisition import item_time
 
     grid = result.manifest.grid
     left, bottom, right, top = grid.bounds

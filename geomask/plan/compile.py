@@ -141,7 +141,7 @@ def free_channels(selection: Selection, items: Sequence[Item], index: HeaderInde
     In a pixel-interleaved file every GeoTIFF tile holds all bands.
     """
     files = {(channel.slot, selection.bands[channel.band].asset) for channel in selection.channels}
-    beside = Selection(selection.slots, selection.bands, _in_files(selection, files))
+    beside = replace(selection, channels=_in_files(selection, files))
     kept = [number for number, channel in enumerate(beside.channels) if channel in selection.channels]
     cost = Cost.of(beside, items, index, grid)
     return [beside.names[number] for number in cost.free_riders(kept)]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..chips.labels import IGNORE, load_labels, name_classes
+from ..chips.cells import overlap, tile_grid
+from ..chips.labels import name_classes, open_labels
+from ..chips.memory import Chips, keep_inner, read_chips
 from ..chips.split import Split, make_splits
-from ..chips.store import Chips, read_chips
-from ..errors import GridError
+from ..errors import GridError, SelectionError
 from ..grid import Grid, Window
 from ..plan.cost import Cost
 from ..plan.sources import choose_grid, index_selection
+from ..read.receipt import Receipt
 from ..selection import Selection
 from ..stac.slots import make_slots
 from .baselines import Method, majority_score, train_method
@@ -25,12 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pystac import Item
-    from torchgeo.datasets.utils import GeoSlice
 
-    from ..chips.dataset import StacDataset
-    from ..read.receipt import Receipt
     from ..stac.profile import Band
-    from ..stac.slots import Period
+    from ..stac.slot_rule import SlotRule
 
 
 @dataclass(frozen=True)
@@ -87,51 +84,60 @@ def prepare(
     bands: Sequence[Band],
     labels: str | Path,
     cuts: Sequence[float] = (),
-    period: Period = "month",
+    rule: SlotRule | str = "month",
     cell: int = 20,
     guard: int = 2,
     folds: int = 3,
     on_done: Callable[[], object] | None = None,
+    profile: str | None = None,
+    column: str | None = None,
 ) -> Task:
-    """Read the chips of all (slot, band) channels once, over all items.
+    """Read the chips of all (slot, band) channels once, over all items, in the slots of a rule.
 
     Chips are cells of `cell` x `cell` pixels of the finest file's grid. Labels within `guard` pixels of a cell's edge
     are left out, so that those of two cells are twice the guard apart, and a network that looks no further than the
     guard scores the same on a chip as on the whole scene. Cells without a label are dropped. `cuts` turn labels into
-    classes. Raises GridError where the grid is too small for cells, and what searching, planning and reading raise.
+    classes; a vector file has them in `column`. Raises GridError where the grid is too small for cells, and what
+    searching, planning and reading raise.
     """
     from ..chips.dataset import StacDataset  # torchgeo takes several seconds
 
-    selection = Selection.dense(make_slots(items, period), bands)
+    selection = Selection.dense(make_slots(items, rule), bands, rule, profile)
     index = index_selection(selection, items, on_done)
     grid = choose_grid(selection, items, index)
-    classes = load_labels(labels, grid, cuts)
-    dataset = StacDataset(items, selection, grid, _guarded(classes, cell, guard), index)
-    count = len(cuts) + 1 if len(cuts) else None
-    chips, receipt = read_chips(dataset, _cells(dataset, cell), count, on_done)
-    chips = chips.take([number for number, known in enumerate(chips.labels != IGNORE) if known.any()])
-    cost = Cost.of(selection, items, index, grid)
-    names = name_classes(cuts, chips.classes)
-    return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt.after(index))
+    dataset = StacDataset(items, selection, grid, open_labels(labels, grid, cuts, column), index)
+    chips, receipt = read_chips(dataset, _cells(grid, cell, guard), guard, on_done=on_done)
+    names = dataset.class_names or name_classes((), chips.classes)
+    cost = Cost.of(selection, dataset.coverage, dataset.headers, grid)
+    return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt.after(dataset.headers))
 
 
-def _guarded(labels: np.ndarray, cell: int, guard: int) -> np.ndarray:
-    """The labels (rows, columns) without those within `guard` pixels of the edge of their cell."""
-    if guard < 0 or cell <= 2 * guard or min(labels.shape) < cell:
+def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3) -> Task:
+    """The chips of a chip store, each of them a cell. Nothing is fetched.
+
+    Labels within `guard` pixels of a chip's edge are left out, and then chips without a label. Raises RunError where
+    there is no such store, SelectionError where its chips overlap or show a single class, and GridError where the
+    guard leaves nothing of a chip.
+    """
+    from ..chips.store import ChipStore
+
+    store = ChipStore(folder)
+    if overlap(store.windows):
+        raise SelectionError(f"chips of {folder} overlap: a split would train on what it tests; make some side by side")
+    chips = keep_inner(store.load(), guard)
+    names = store.record.classes or name_classes((), chips.classes)
+    cost = Cost.of(store.selection, store.items, store.headers, store.grid)
+    nothing = Receipt(0, 0, headers=(), runs=(), refetches=(), fallbacks=(), seconds=0.0)
+    return Task(store.selection, store.grid, chips, cost, make_splits(len(chips), folds), names, nothing)
+
+
+def _cells(grid: Grid, cell: int, guard: int) -> list[Window]:
+    """Every whole cell of the grid, from its top left corner."""
+    if guard < 0 or cell <= 2 * guard or min(grid.height, grid.width) < cell:
         raise GridError(
-            f"cells of {cell} pixels with a guard of {guard} do not fit {labels.shape[0]} x {labels.shape[1]} pixels; "
+            f"cells of {cell} pixels with a guard of {guard} do not fit {grid.height} x {grid.width} pixels; "
             "choose a cell of more than twice the guard that the grid holds"
         )
-    inner = [(np.arange(size) % cell >= guard) & (np.arange(size) % cell < cell - guard) for size in labels.shape]
-    return np.where(np.logical_and.outer(*inner), labels, IGNORE)
-
-
-def _cells(dataset: StacDataset, cell: int) -> list[GeoSlice]:
-    """Every whole cell of the grid, from its top left corner, drawn by torchgeo's gridded sampler."""
-    import shapely
-    from torchgeo.samplers import GriddedPatchSampler, SequentialTimestampSampler
-
-    # What is left of the last whole cell to the right and below is not used: the sampler would shift the cells.
-    rows, cols = dataset.grid.height // cell * cell, dataset.grid.width // cell * cell
-    roi = shapely.box(*dataset.grid.bounds_of(Window(0, 0, rows, cols)))
-    return list(GriddedPatchSampler(dataset, size=cell, roi=roi) @ SequentialTimestampSampler(dataset))
+    # What is left of the last whole cell to the right and below is not used: other cells would be smaller.
+    cells = tile_grid(grid, (cell, cell), (cell, cell))
+    return [window for window in cells if window.within(grid.height, grid.width)]

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind in ("cut", "text", "gone"):
         _write_broken(folder, kind)
     Selection.dense(slots, [Band("odd", "B99", 10)]).save(folder / "odd band.json")
-    Selection.dense(
-        [Slot(*(slot.replace(year=1999) for slot in (slots[0].start, slots[0].end)), "1999-01")], BANDS
-    ).save(folder / "other dates.json")
+    july = Slot(datetime(1999, 7, 1, tzinfo=UTC), datetime(1999, 8, 1, tzinfo=UTC), "1999-07")
+    Selection.dense([july], BANDS).save(folder / "other dates.json")
     _write_variants(folder)
     _write_labels(folder)
     _write_runs(folder, slots)
@@ -195,7 +195,7 @@ def test_an_argument_too_many(command: str) -> None:
     assert_one_line(run(" ".join([command, *words, "surplus", *needed]), {}), USAGE, "surplus")
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("demo", "manifest")])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("catalogs", "demo", "manifest")])
 def test_an_argument_too_few(command: str) -> None:
     assert_one_line(run(command, {}), USAGE, "Missing argument")
 
@@ -205,6 +205,7 @@ def test_a_command_that_is_none() -> None:
 
 
 PROCESSES = {
+    "catalogs": ("catalogs gone.yaml", "gone.yaml"),
     "search": ("search gone.json", "gone.json"),
     "train": ("train gone.json --labels gone.tif -o run", "gone.json"),
     "plan": ("plan - --selection gone.json", "gone.json"),
@@ -255,7 +256,7 @@ PLAN = [
     ("ITEMS --selection FOLDER", FAILURE, "sound: Is a directory"),
     ("ITEMS --selection OLD_SELECTION", FAILURE, "version 0"),
     ("ITEMS --selection ODD_BAND", FAILURE, "B99"),
-    ("ITEMS --selection OTHER_DATES", FAILURE, "1999-01"),
+    ("ITEMS --selection OTHER_DATES", FAILURE, "1999-07"),
     ("ITEMS", USAGE, "--selection"),
     ("CUT --selection SELECTION", FAILURE, "B08.tif is cut short"),
     ("TEXT --selection SELECTION", FAILURE, "B08.tif is no"),

@@ -272,7 +272,7 @@ def test_results_do_not_depend_on_how_much_is_in_flight(
 PROGRAM = """
     import hashlib, json, random, sys
     import pystac
-    from geomask import compile_manifest, choose_grid, fill_slots, index_selection, make_slots, read_manifest
+    from geomask import compile_manifest, choose_grid, index_selection, make_slots, read_manifest
     from geomask import Manifest, Selection, Window
     from geomask.stac.profile import Band
 
