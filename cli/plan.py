@@ -54,7 +54,7 @@ def plan(
     from geomask.cog.index import HeaderIndex
     from geomask.plan.compile import compile_manifest, free_channels
     from geomask.plan.runs import LEADER_GAP, worthwhile_gap
-    from geomask.plan.sources import choose_grid, index_selection
+    from geomask.plan.survey import survey
     from geomask.selection import Selection
 
     if (round_trip is None) != (bandwidth is None):
@@ -63,14 +63,12 @@ def plan(
     chosen = fit_slots(chosen, found)
     kept = HeaderIndex.load(index) if index else None
     with progress("read headers", "file") as advance:
-        headers = index_selection(chosen, found, advance, kept=kept, sign=sign)
-    grid = choose_grid(chosen, found, headers)
-    if bbox:
-        grid = part_of(grid, bbox)
+        place = survey(chosen, found, advance, kept=kept, sign=sign)
+    grid = part_of(place.grid, bbox) if bbox else place.grid
     gap = LEADER_GAP if round_trip is None or bandwidth is None else worthwhile_gap(round_trip, bandwidth / 8)
-    manifest = compile_manifest(chosen, found, headers, grid, gap=gap, search=search)
+    manifest = compile_manifest(chosen, place.coverage, place.index, grid, gap=gap, search=search)
     _write(manifest if prefix else manifest.without_prefixes(), out)
-    if free := free_channels(chosen, found, headers, grid):
+    if free := free_channels(chosen, place.coverage, place.index, grid):
         click.echo(f"Note: {', '.join(free)} would cost nothing more: they come with other bands.", err=True)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from ..atomic import atomic_path, write_text
 from ..plan.compile import compile_manifest
-from ..plan.sources import choose_grid, find_files, index_selection
+from ..plan.survey import survey
 from ..read.reader import read_manifest
 from ..read.receipt import Receipt
 from ..signing import unsigned
@@ -57,15 +57,15 @@ def infer(
     Raises what planning and reading raise.
     """
     selection = run.selection.on(items)
-    index = index_selection(selection, items, sign=sign)
-    grid = grid or choose_grid(selection, items, index)
-    manifest = compile_manifest(selection, items, index, grid)
-    cube, receipt = read_manifest(manifest, index, on_done)
+    found = survey(selection, items, grid=grid, sign=sign)
+    manifest = compile_manifest(selection, found.coverage, found.index, found.grid)
+    cube, receipt = read_manifest(manifest, found.index, on_done)
     classes = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
     seen = cube.valid[0].any(0)
-    sources = {file.item.id: file.item for file in find_files(selection, items)}
+    read = {source.item for source in manifest.requests.sources}
+    sources = {item.id: item for item in found.coverage.items if item.id in read}
     ordered = tuple(sources[name] for name in sorted(sources))
-    return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt.after(index), ordered)
+    return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt.after(found.index), ordered)
 
 
 def save_receipt(result: Map, run_folder: str | Path, server: dict[str, int] | None = None) -> None:

@@ -36,21 +36,17 @@ def survey(
     on_done: Callable[[], object] | None = None,
     *,
     grid: Grid | None = None,
-    bounds: tuple[float, float, float, float] | None = None,
     kept: HeaderIndex | None = None,
     sign: Sign | None = None,
 ) -> Survey:
     """Fetch the headers that `kept` lacks of the files that fill `grid`, or without one that of the finest file.
 
-    `bounds` (left, bottom, right, top) is the part of that grid to survey, in its CRS. Raises as `index_selection` and
-    `choose_grid` do, and GridError where `bounds` do not meet the grid.
+    Raises as `index_selection` and `choose_grid` do.
     """
     items, first = list(items), None
     if grid is None:
         first = kept = index_selection(selection, items, on_done, kept=kept, sign=sign)
         grid = choose_grid(selection, items, first)
-    if bounds is not None:
-        grid = grid.part(bounds)
     coverage, windows = Coverage.of(selection, items, grid), window_array([grid.window])
     found = index_selection(selection, coverage, on_done, kept=kept, sign=sign, windows=windows)
     return Survey(coverage, first.join(found) if first else found, grid)

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 from pystac.utils import is_absolute_href
 
-from ..errors import ItemError
 from ..signing import unsigned
 from .metadata import item_scaling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from pystac import Item
 
     from .band import Band
@@ -40,12 +37,3 @@ def scaling_of(item: Item, band: Band) -> tuple[float, float] | None:
             return rule.scale, rule.offset
     # Profiles come before items: a catalog may say wrongly which scaling its files need, and the profile knows.
     return (band.scale, band.offset) if (band.scale, band.offset) != (1, 0) else item_scaling(item, band)
-
-
-def check_bands(items: Iterable[Item | None], bands: Sequence[Band]) -> None:
-    """Raise ItemError for a band that none of the items has; one missing in some items only is an empty channel."""
-    filled = [item for item in items if item is not None]
-    for band in bands:
-        if filled and not any(band.asset in item.assets for item in filled):
-            assets = ", ".join(sorted(filled[0].assets))
-            raise ItemError(f"no item has the asset {band.asset} of band {band.name}; item {filled[0].id} has {assets}")

@@ -265,8 +265,8 @@ PLAN = [
     ("ITEMS --selection SELECTION -o WORDS/below.jsonl", FAILURE, "words.txt/below.jsonl"),
     ("ITEMS --selection SELECTION -o /dev/full", FAILURE, "No space left"),
     ("ITEMS --selection SELECTION --bbox 1 2 3", USAGE, "--bbox"),
-    ("ITEMS --selection SELECTION --bbox 0 0 9 9", USAGE, "0 0 9 9 does not meet the files at 500000"),
-    ("ITEMS --selection SELECTION --bbox 500900 4999000 500000 5000000", USAGE, "does not meet"),
+    ("ITEMS --selection SELECTION --bbox 0 0 9 9", USAGE, "0.0, 9.0, 9.0) do not meet the grid, which reaches over (500000"),
+    ("ITEMS --selection SELECTION --bbox 500900 4999000 500000 5000000", USAGE, "do not meet"),
     ("ITEMS --selection SELECTION --bbox nan 4999000 500900 5000000", USAGE, "nan"),
 ]
 READ = [
@@ -311,7 +311,7 @@ TRAIN = [
     ("ITEMS --labels nowhere.tif", FAILURE, "nowhere.tif"),
     ("ITEMS --labels WORDS", FAILURE, "words.txt"),
     ("ITEMS --labels FAR_LABELS", FAILURE, "far labels.tif"),
-    ("ITEMS --labels OTHER_CRS", FAILURE, "other crs.tif: the file is in"),
+    ("ITEMS --labels OTHER_CRS", FAILURE, "other crs.tif do not meet the grid"),
     ("ITEMS --labels NEGATIVE", FAILURE, "negative.tif hold the class -7"),
     ("ITEMS --labels LABELS --cuts 3,x", USAGE, "'3,x'"),
     ("ITEMS --labels LABELS --cuts 3,2", USAGE, "'3,2'"),

@@ -10,7 +10,7 @@ from geomask.errors import ItemError
 from geomask.stac.band import Scaling
 from geomask.stac.clouds import CloudMask
 from geomask.stac.profile import Band, load_profile
-from geomask.stac.source import band_href, check_bands
+from geomask.stac.source import band_href
 from geomask.stac.terms import CostHints, Signing
 
 BAND = {"name": "B02", "asset": "blue", "gsd": 10}
@@ -151,11 +151,3 @@ def test_the_href_of_a_band_is_absolute_where_the_item_says_where_it_is() -> Non
     found.set_self_href("https://host/items/a.json")
     assert band_href(found, band) == "https://host/items/b 1.tif"
     assert band_href(item("a", red="r.tif"), band) is None
-
-
-def test_a_band_that_no_item_has_is_refused_and_one_that_some_lack_is_not() -> None:
-    band = Band.from_dict(BAND)
-    check_bands([None, item("a", red="r.tif"), item("b", blue="b.tif")], [band])
-    check_bands([None], [band])
-    with pytest.raises(ItemError, match="asset blue of band B02; item a has green, red"):
-        check_bands([item("a", red="r.tif", green="g.tif"), None], [band])

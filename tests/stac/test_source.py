@@ -5,7 +5,7 @@ import pytest
 
 from geomask.errors import ItemError
 from geomask.stac.band import Band, Scaling
-from geomask.stac.source import band_href, check_bands, scaling_of
+from geomask.stac.source import band_href, scaling_of
 
 RED = Band("B04", "red", 10)
 
@@ -42,12 +42,6 @@ def test_it_is_unsigned(href: str, bare: str) -> None:
 
 def test_an_item_without_the_asset_has_none() -> None:
     assert band_href(item("/B04.tif"), Band("B02", "blue", 10)) is None
-
-
-def test_a_band_that_no_item_has_is_an_error_that_lists_what_there_is() -> None:
-    check_bands([item("/B04.tif"), None], [RED])
-    with pytest.raises(ItemError, match="no item has the asset blue of band B02; item one has red"):
-        check_bands([item("/B04.tif"), None], [Band("B02", "blue", 10)])
 
 
 # --- scale and offset -------------------------------------------------------------------------------------------------
