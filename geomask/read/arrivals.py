@@ -13,7 +13,8 @@ from ..fetch import Want
 from ..plan.runs import Runs, join_runs
 
 if TYPE_CHECKING:
-    from .canvas import Canvas, Part
+    from .canvas import Canvas
+    from .part import Part
 
 
 @dataclass(slots=True)

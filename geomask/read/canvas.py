@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -12,18 +12,20 @@ import numpy as np
 from ..cog.level import ByteRange
 from ..errors import FetchError, LayoutError
 from ..fetch import Want, fetch
-from .decode import Pieces, decode, split
+from .decode import Pieces, decode
 from .fallback import read_with_gdal
+from .overlay import find_overlays
+from .part import cut_parts
 
 if TYPE_CHECKING:
     from ..cog.layout import Layout
     from ..fetch import Got, Trip
-    from ..plan.manifest import Manifest
     from ..plan.request import ReadRequest
     from ..signing import Sign
-    from ..window import Placement, Scatter, Window
+    from ..window import Placement, Scatter
     from .cube import Cube
     from .kept import Kept
+    from .part import Part, Place
     from .receipt import Fallback
 
 #: Up to here float64 holds every integer.
@@ -34,22 +36,6 @@ WHOLE = 1e-6
 
 #: What is fetched of a tile, as a share of it, each time that a prefix does not hold the rows of the window.
 LONGER = (0.0, 1 / 16, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What is decoded at once: a request, or its rows above or in the last row of GeoTIFF tiles."""
-
-    request: ReadRequest
-    whole: Window
-    """The window of the whole request."""
-    rank: int
-    """Of its source in the manifest: of two that are valid the lower is shown."""
-
-    @property
-    def href(self) -> str:
-        """Of the file."""
-        return self.request.source.href
 
 
 class Canvas:
@@ -65,20 +51,11 @@ class Canvas:
             for href, pieces in self.pieces.items():
                 for offset, data in kept.pieces(self.manifest.files[href]).items():
                     pieces.add(offset, data)
-        self.parts: list[Part] = []
-        """What is decoded from ranges."""
-        self.foreign: list[Part] = []
-        """What GDAL reads itself."""
-        for request, rank in zip(self.manifest.requests, self.manifest.requests.source.tolist(), strict=True):
-            (self.foreign if request.source.why else self.parts).extend(self._parts(request, rank))
+        self.parts, self.foreign = cut_parts(self.manifest, layouts)
         self.refetches: list[Trip] = []
         """What it took to make prefixes longer."""
         self._locks = {href: Lock() for href in self.pieces}
-        self._overlays = _overlays(self.manifest)
-
-    def _parts(self, request: ReadRequest, rank: int) -> list[Part]:
-        level = self._layouts[request.source.href].level(request.source.level)
-        return [Part(part, request.window, rank) for part in split(request, level)]
+        self._overlays = find_overlays(self.manifest)
 
     def add(self, want: Want, got: Got) -> None:
         """Take in what was fetched."""
@@ -127,72 +104,32 @@ class Canvas:
         return fallback
 
     def _put(self, part: Part, pixels: np.ndarray, seen: np.ndarray) -> None:
-        """Paste `pixels` and `seen`, both (bands, rows, columns), into their channels."""
+        """Paste `pixels` and `seen`, both (bands, rows, columns), into their channels of every chip of the part."""
         if pixels.dtype.itemsize == 8 and pixels.dtype.kind in "iu" and _beyond(pixels[seen]):
             raise LayoutError(f"{part.href} holds integers over 2^53, which no float holds; read it with rasterio")
-        source, chip, placement = part.request.source, part.request.chip, self._place(part)
-        for number, channel in enumerate(source.channels):
-            image, valid = self._cube.image[chip, channel], self._cube.valid[chip, channel]
-            own, wanted = (source.scales[number], source.offsets[number]), self.manifest.scaling[channel]
-            band = np.where(seen[number], rescale(pixels[number], own, wanted), 0)
-            if overlay := self._overlays.get((chip, channel)):
-                overlay.paste(placement, part.rank, band, seen[number], image, valid)
-            else:
-                placement.paste(seen[number], valid)
-                placement.paste(band, image)
+        source = part.request.source
+        own = zip(source.scales, source.offsets, strict=True)
+        wanted = [self.manifest.scaling[channel] for channel in source.channels]
+        values = [rescale(band, *pair) for band, pair in zip(pixels, zip(own, wanted, strict=True), strict=True)]
+        for place in part.places:
+            inside, placement = place.within(part.request.window), self._place(part, place)
+            for channel, band, known in zip(source.channels, values, seen, strict=True):
+                image, valid = self._cube.image[place.chip, channel], self._cube.valid[place.chip, channel]
+                shown = np.where(known[inside], band[inside], 0)
+                if overlay := self._overlays.get((place.chip, channel)):
+                    overlay.paste(placement, part.rank, shown, known[inside], image, valid)
+                else:
+                    placement.paste(known[inside], valid)
+                    placement.paste(shown, image)
 
-    def _place(self, part: Part) -> Placement | Scatter:
-        """Where a part lies in its chip. Found when it is pasted: for thousands of chips it would not fit memory."""
-        source, layout = part.request.source, self._layouts[part.href]
-        level, chip = layout.level(source.level), self.manifest.chips[part.request.chip]
+    def _place(self, part: Part, place: Place) -> Placement | Scatter:
+        """Where pixels lie in a chip. Found when they are pasted: for thousands of chips it would not fit memory."""
+        layout = self._layouts[part.href]
+        level, chip = layout.level(part.request.source.level), self.manifest.chips[place.chip]
         placement = self.manifest.grid.place(chip, layout.grid, (level.height, level.width))
-        if placement is None or placement.source != part.whole:
+        if placement is None or placement.source != place.whole:
             raise FetchError(f"{part.href}: the manifest's window does not fit the file any more; compile it anew")
-        return placement.narrow(part.request.window.row_off - part.whole.row_off, part.request.window.height)
-
-
-class Overlay:
-    """A channel of a chip that several sources fill, in whatever order they come."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._shown = np.full(shape, np.iinfo(np.int32).max, np.int32)
-        """The rank of what each pixel shows."""
-        self._lock = Lock()
-
-    def paste(
-        self,
-        placement: Placement | Scatter,
-        rank: int,
-        band: np.ndarray,
-        seen: np.ndarray,
-        image: np.ndarray,
-        valid: np.ndarray,
-    ) -> None:
-        """Put valid pixels of a source where none of a lower rank is; `image` and `valid` are those of the chip."""
-        here, values = np.zeros(valid.shape, bool), np.zeros(valid.shape, image.dtype)
-        placement.paste(seen, here)
-        placement.paste(band, values)
-        with self._lock:
-            here &= rank < self._shown
-            self._shown[here] = rank
-            image[here] = values[here]
-            valid |= here
-
-
-def _overlays(manifest: Manifest) -> dict[tuple[int, int], Overlay]:
-    """One for each (chip, channel) that several requests fill."""
-    requests = manifest.requests
-    wide = max((len(source.channels) for source in requests.sources), default=0)
-    table = np.full((len(requests.sources), wide), -1)
-    for row, source in zip(table, requests.sources, strict=True):
-        row[: len(source.channels)] = source.channels
-    channels = table[requests.source]
-    places = (requests.chip[:, None] * len(manifest.channels) + channels)[channels >= 0]
-    found, times = np.unique(places, return_counts=True)
-    several = [divmod(place, len(manifest.channels)) for place in found[times > 1].tolist()]
-    return {
-        (chip, channel): Overlay((manifest.chips[chip].height, manifest.chips[chip].width)) for chip, channel in several
-    }
+        return placement.narrow(place.window.row_off - place.whole.row_off, place.window.height)
 
 
 def rescale(pixels: np.ndarray, own: tuple[float, float], wanted: tuple[float, float]) -> np.ndarray:
