@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from geomask.errors import GridError
 from geomask.crs import same_crs
+from geomask.errors import GridError
 from geomask.grid import Grid, Window
 
 UTM = "EPSG:32633"
