@@ -102,7 +102,9 @@ def search(href: str, **options: Any) -> None:
     """Ask a STAC catalog for items and print them as one item collection.
 
     The catalog is an API's URL, a static catalog's URL or path, a file of items, or - for standard input. The options
-    are those of stac-client. A list goes on to the next option, so the URL stands first, or after --.
+    are those of stac-client. A list goes on to the next option, so the URL stands first, or after --. What a server
+    cannot do, or does wrongly, is done here, with a warning. --save writes stac-geoparquet to *.parquet, a line an item
+    to *.ndjson, GeoJSON to any other name; it notes the search, which *.ndjson has no place for.
 
     \b
     geomask search catalog.json --bbox 26.9 -8.1 27.2 -7.9 --query 'eo:cloud_cover<10'
@@ -125,16 +127,19 @@ def search(href: str, **options: Any) -> None:
             click.echo(stac.count_matched(client, **asked))
             return
         features = stac.search_features(client, **asked)
+        described = stac.describe_search(client, **asked)
     if options["save"]:
-        stac.save_items(features, options["save"])
+        stac.save_items(features, options["save"], described)
         click.echo(f"{len(features)} items in {options['save']}", err=True)
     else:
-        click.echo(json.dumps(stac.item_collection(features)))
+        click.echo(json.dumps(stac.item_collection(features, described)))
 
 
 def _filter_warnings(ignored: Iterable[str], fatal: Iterable[str]) -> None:
+    """One line each, on stderr."""
     from pystac_client import warnings as categories
 
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
     action: Literal["ignore", "error"]
     for action, names in (("ignore", ignored), ("error", fatal)):
         for name in names:

@@ -86,12 +86,11 @@ def index_selection(
 ) -> HeaderIndex:
     """The headers of the files that the selection names, and of no other; those in `kept` are not fetched again.
 
-    `sign` signs hrefs; None: as the items' own are signed. `windows` as in `find_files`. Raises as `index_headers`.
+    `sign` signs hrefs; None: as the items' own are. `windows` as in `find_files`. Raises as `index_headers`.
     """
-    items = items if isinstance(items, Coverage) else list(items)
     files = find_files(selection, items, windows)
     coarse = {file.href for file in files if selection.channels[file.channel].level is not None}
-    sign = sign or signed_by(items.items if isinstance(items, Coverage) else items)
+    sign = sign or signed_by({id(file.item): file.item for file in files}.values())
     return index_headers((file.href for file in files), on_done, kept=kept, sign=sign, overviews=coarse)
 
 

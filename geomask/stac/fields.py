@@ -108,6 +108,15 @@ def sort_items(items: list[Json], keys: list[tuple[str, bool]]) -> list[Json]:
     return items
 
 
+def in_order(items: list[Json], keys: list[tuple[str, bool]]) -> bool:
+    """Whether items come as :func:`sort_items` would put them; of equal ones any may be first."""
+
+    def values(some: list[Json]) -> list[list[Any]]:
+        return [[item_value(item, name) for name, _ in keys] for item in some]
+
+    return not keys or values(items) == values(sort_items(items, keys))
+
+
 def _rank(value: Any) -> tuple[str, Any]:
     """A sort key for values of all kinds; kinds do not mix."""
     value = comparable(value)

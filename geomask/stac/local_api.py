@@ -40,13 +40,19 @@ _CONFORMS_TO = (
 class LocalApiIO(StacApiIO):
     """pystac-client's transport, answering from memory; addresses outside :data:`ROOT` still go to the network.
 
-    `title` says where the items come from. Items come in order of time, then id, unless a request sorts them. Raises
-    ItemError for what is no item.
+    `title` says where the items come from, `search` which search has found them. Items come in order of time, then id,
+    unless a request sorts them. Raises ItemError for what is no item.
     """
 
-    def __init__(self, items: Iterable[Json], collections: Iterable[Json] = (), title: str | None = None) -> None:
+    def __init__(
+        self,
+        items: Iterable[Json],
+        collections: Iterable[Json] = (),
+        title: str | None = None,
+        search: Json | None = None,
+    ) -> None:
         super().__init__()
-        self._title = title
+        self._landing_page = _landing_page(title, search)
         self._items = sorted(map(check_item, items), key=time_order)
         self._collections = {collection["id"]: _as_served(collection) for collection in map(_check_id, collections)}
         self._last: tuple[str, list[Json]] = ("", [])
@@ -72,7 +78,7 @@ class LocalApiIO(StacApiIO):
     def _answer(self, place: str, method: str, asked: Json) -> Json:
         match [unquote(part) for part in place.removeprefix(ROOT).split("/") if part]:
             case []:
-                return _landing_page(self._title)
+                return self._landing_page
             case ["search"]:
                 return self._page(place, method, asked)
             case ["collections"]:
@@ -120,7 +126,7 @@ class LocalApiIO(StacApiIO):
         return {"$schema": schema, "$id": place, "type": "object", "properties": {name: {} for name in names}}
 
 
-def _landing_page(title: str | None) -> Json:
+def _landing_page(title: str | None, search: Json | None) -> Json:
     kinds = {"json": "application/json", "geojson": "application/geo+json", "schema": "application/schema+json"}
     return {
         "type": "Catalog",
@@ -129,6 +135,7 @@ def _landing_page(title: str | None) -> Json:
         "title": title,
         "description": "Items in memory.",
         "conformsTo": list(_CONFORMS_TO),
+        "search": search,
         "links": [
             {"rel": "self", "href": f"{ROOT}/", "type": kinds["json"]},
             {"rel": "root", "href": f"{ROOT}/", "type": kinds["json"]},

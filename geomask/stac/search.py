@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import json
 import warnings
-from os import fspath
-from typing import IO, TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
-from pystac import Item
 from pystac_client import Client, ItemSearch
 from pystac_client.errors import ClientTypeError
+from pystac_client.exceptions import APIError
 from pystac_client.item_search import OPS
 from pystac_client.warnings import NoConformsTo
 
-from ..atomic import write_text
-from ..errors import ItemError, SearchError
-from .fields import check_item, short, time_order
+from ..errors import SearchError
+from ..signing import unsigned
+from .fields import short
+from .frozen import Found, item_collection, load_found, load_items, save_items
+from .inquiry import Inquiry
+from .items import make_items
 from .local_api import ROOT
 from .matching import parse_bbox, parse_geometry, parse_interval
-from .static import TIMEOUT, in_one_line, is_url, name_of, open_local, serve, walk
+from .static import TIMEOUT, in_one_line, is_url, name_of, open_local, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from os import PathLike
+    from collections.abc import Mapping
 
+    from pystac import Item
     from pystac_client.item_search import (
         BBoxLike,
         CollectionsLike,
@@ -40,6 +42,21 @@ if TYPE_CHECKING:
     )
 
     from .fields import Json
+
+__all__ = [
+    "Found",
+    "SearchParameters",
+    "check_parameters",
+    "count_matched",
+    "describe_search",
+    "item_collection",
+    "load_found",
+    "load_items",
+    "open_catalog",
+    "save_items",
+    "search",
+    "search_features",
+]
 
 _HINTS = {
     "bbox": "a larger bbox",
@@ -83,34 +100,49 @@ def search(source: str | Client, **parameters: Unpack[SearchParameters]) -> list
 
     Raises SearchError where nothing does or the search cannot be answered, ItemError where an answer is no item.
     """
-    where = name_of(source)
-    return [_as_item(feature, where) for feature in search_features(source, **parameters)]
+    return make_items(search_features(source, **parameters), name_of(source))
 
 
 def search_features(source: str | Client, **parameters: Unpack[SearchParameters]) -> list[Json]:
     """The items that fit as GeoJSON, sorted by time and id unless `sortby` is given.
 
-    `source` is what :func:`open_catalog` takes, or gives. With `fields` a feature may be less than an item. Raises
-    SearchError for parameters that make no sense, where the server cannot be asked, and where nothing fits.
+    `source` is what :func:`open_catalog` takes, or gives. What a server cannot do, or does wrongly, is done here, with
+    a warning (docs/search.md). With `fields` a feature may be less than an item. Raises SearchError for parameters that
+    make no sense, where the server cannot be asked, where its pages do not advance, and where nothing fits.
     """
     client = _opened(source)
     with in_one_line(name_of(source)):
-        found = _ask(client, parameters)
-        features = list(found.items_as_dicts())
+        features = _inquire(client, name_of(source), parameters).features()
     if not features:
         raise SearchError(_nothing_found(name_of(source), parameters))
-    return features if parameters.get("sortby") else sorted(features, key=time_order)
+    return features
 
 
 def count_matched(source: str | Client, **parameters: Unpack[SearchParameters]) -> int:
-    """How many items fit, as the server counts them; 0 is an answer too. Raises SearchError where it does not count."""
+    """How many items fit, `max_items` aside; 0 is an answer too.
+
+    As the server counts them; where it does not, or is asked for what it cannot do, they are fetched and counted.
+    """
     client = _opened(source)
-    with in_one_line(name_of(source)), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="numberMatched", category=UserWarning)  # said below
-        matched = _ask(client, parameters).matched()
-    if matched is None:
-        raise SearchError(f"{name_of(source)} does not count what matches; fetch the items and count them")
-    return matched
+    with in_one_line(name_of(source)):
+        return _inquire(client, name_of(source), parameters).count()
+
+
+def describe_search(source: str | Client, **parameters: Unpack[SearchParameters]) -> Json:
+    """A search as plain data, for :func:`save_items` and manifests: its catalog, unsigned, and what was asked for.
+
+    Headers, which may be secrets, are no part of it. Where the catalog is itself a frozen search, that is `within`.
+    """
+    client = _opened(source)
+    where = name_of(source)
+    with in_one_line(where):
+        asked = _asked(parameters)
+    wanted = {name: value for name, value in asked.items() if name != "limit"}
+    if parameters.get("max_items"):
+        wanted["max_items"] = parameters["max_items"]
+    within = client.extra_fields.get("search") if _is_local(client) else None
+    described = {"url": unsigned(where), "parameters": wanted, **({"within": within} if within else {})}
+    return cast("Json", json.loads(json.dumps(described)))
 
 
 def check_parameters(**parameters: Unpack[SearchParameters]) -> None:
@@ -135,40 +167,31 @@ def open_catalog(href: str, headers: dict[str, str] | None = None) -> Client:
             client = Client.open(href, headers=headers, timeout=TIMEOUT)
         except (ClientTypeError, ValueError):  # a collection, items, or lines of them
             return serve(href, headers)
+        except APIError as error:
+            if isinstance(error.__context__, UnicodeDecodeError):  # no text: stac-geoparquet
+                return serve(href, headers)
+            raise
         if client.get_search_link() and not client.conforms_to("ITEM_SEARCH"):
             client.add_conforms_to("ITEM_SEARCH")  # servers older than conformance classes
         return client if client.conforms_to("ITEM_SEARCH") else serve(href, headers)
 
 
-def load_items(source: str | PathLike[str] | IO[str]) -> list[Item]:
-    """The items in a file, in its order: all that :func:`open_local` takes, and open files.
-
-    Raises SearchError where it cannot be read, ItemError for what is no item.
-    """
-    if isinstance(source, str) or hasattr(source, "__fspath__"):
-        where = fspath(source)
-        items, _ = walk(where)
-    else:
-        where = str(getattr(source, "name", "the open file"))
-        items, _ = walk(where, source.read())
-    return [_as_item(item, where) for item in items]
+def _inquire(client: Client, where: str, parameters: SearchParameters) -> Inquiry:
+    max_items, method = parameters.get("max_items"), parameters.get("method")
+    return Inquiry.of(client, where, _asked(parameters), max_items, method, trusted=_is_local(client))
 
 
-def save_items(items: Iterable[Item | Json], path: str | PathLike[str]) -> None:
-    """Write an item collection, whole or not at all. Raises RunError where the folder cannot be written to."""
-    write_text(path, json.dumps(item_collection(items)))
+def _asked(parameters: SearchParameters) -> Json:
+    """The parameters in the form that POST gives them. Raises SearchError for those that no catalog could answer."""
+    given = {name: value for name, value in parameters.items() if name != "method"}
+    search = ItemSearch(f"{ROOT}/search", **cast("SearchParameters", given))
+    _check(parameters, search)
+    return search.get_parameters()
 
 
-def item_collection(items: Iterable[Item | Json]) -> Json:
-    """Items as one GeoJSON FeatureCollection; hrefs stay as they are."""
-    features = [item.to_dict(transform_hrefs=False) if isinstance(item, Item) else item for item in items]
-    return {"type": "FeatureCollection", "features": features}
-
-
-def _ask(client: Client, parameters: SearchParameters) -> ItemSearch:
-    found = client.search(**parameters)
-    _check(parameters, found)
-    return found
+def _is_local(client: Client) -> bool:
+    """Whether a catalog is in memory: what it answers are the tests of this package."""
+    return (client.get_self_href() or "").startswith(ROOT)
 
 
 def _check(parameters: SearchParameters, search: ItemSearch) -> None:
@@ -203,11 +226,3 @@ def _nothing_found(where: str, parameters: Mapping[str, Any]) -> str:
 
 def _opened(source: str | Client) -> Client:
     return open_catalog(source) if isinstance(source, str) else source
-
-
-def _as_item(feature: Json, where: str) -> Item:
-    check_item(feature)
-    try:
-        return Item.from_dict(feature, preserve_dict=False)
-    except Exception as error:  # pystac raises what it stumbles over
-        raise ItemError(f"{where}: item {feature['id']} cannot be read: {type(error).__name__}: {error}") from error

@@ -13,9 +13,14 @@ import click
 import pystac_client.cli
 import pytest
 from click.testing import CliRunner, Result
+from items import write_items
 
 import geomask.stac.search
 from geomask.errors import SearchError
+from geomask.selection import Selection
+from geomask.stac.band import Band
+from geomask.stac.search import load_found, save_items
+from geomask.stac.slots import make_slots
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "stac"
 SCRIPT = Path(sys.executable).with_name("geomask")
@@ -154,6 +159,38 @@ def test_save_writes_the_file_and_prints_nothing(items: Path, tmp_path: Path) ->
     assert names(run(saved)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["found.geojson", "found.parquet", "found.ndjson"])
+def test_save_chooses_the_form_by_the_suffix(items: Path, tmp_path: Path, name: str) -> None:
+    saved = tmp_path / name
+    assert run(items, "--save", saved, "--ids", "a", "b").exit_code == 0
+    starts = {".geojson": b'{"type": "FeatureCollection"', ".parquet": b"PAR1", ".ndjson": b'{"type": "Feature"'}
+    assert saved.read_bytes().startswith(starts[saved.suffix])
+    assert names(run(saved, "--query", "eo:cloud_cover>15")) == ["b"]
+
+
+def test_the_search_is_noted_and_one_within_another(items: Path, tmp_path: Path) -> None:
+    document = json.loads(run(items, "--bbox", -10, -1, 6, 1, "--headers", "Key=sesame", "--max-items", 2).stdout)
+    first = {"url": str(items), "parameters": {"bbox": [-10, -1, 6, 1], "max_items": 2}}
+    assert document["search"] == first
+    second = json.loads(run("-", "--ids", "a", stdin=json.dumps(document)).stdout)["search"]
+    assert second == {"url": "standard input", "parameters": {"ids": ["a"]}, "within": first}
+    saved = tmp_path / "found.parquet"
+    run(items, "--bbox", -10, -1, 6, 1, "--max-items", 2, "--save", saved)
+    assert load_found(saved).search == first
+
+
+@pytest.mark.filterwarnings("always::geomask.stac.pages.ServerWarning")
+def test_what_a_server_lacks_is_one_line_of_warning(items: Path) -> None:
+    line = [items, "--query", "eo:cloud_cover>15", "--sortby", "-id", "--remove-conforms-to", "QUERY"]
+    result = run(*line)
+    assert names(result) == ["c", "b"]
+    assert result.stderr.startswith("Warning: ")
+    assert "item-search#query" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert run(*line, "--ignore", "does-not-conform-to").stderr == ""
+    assert_one_line(run(*line, "--error", "does-not-conform-to"), 1, "item-search#query")
+
+
 def test_reads_standard_input(items: Path) -> None:
     assert names(run("-", "--ids", "a", stdin=items.read_text())) == ["a"]
     assert names(run("--ids", "a", "-", stdin=items.read_text())) == ["a"]
@@ -280,6 +317,20 @@ def test_output_pipes_on(items: Path) -> None:
     first.stdout.close()
     assert (first.wait(), second.returncode, second.stderr) == (0, 0, "")
     assert [feature["id"] for feature in json.loads(second.stdout)["features"]] == ["b"]
+
+
+def test_a_plan_knows_the_search_that_it_is_of(tmp_path: Path) -> None:
+    found = write_items(tmp_path, dates=1, bands=["B02"])
+    save_items(found, tmp_path / "items.parquet")
+    Selection.dense(make_slots(found), [Band("B02", "B02", 10)]).save(tmp_path / "selection.json")
+    first = subprocess.Popen([SCRIPT, "search", tmp_path / "items.parquet"], stdout=subprocess.PIPE)
+    line = [SCRIPT, "plan", "-", "--selection", tmp_path / "selection.json"]
+    planned = subprocess.run(line, stdin=first.stdout, capture_output=True, text=True)
+    assert first.stdout is not None
+    first.stdout.close()
+    assert (first.wait(), planned.returncode) == (0, 0), planned.stderr
+    header = json.loads(planned.stdout.splitlines()[0])
+    assert header["search"] == {"url": str(tmp_path / "items.parquet"), "parameters": {}}
 
 
 def test_an_empty_search_in_a_pipe_is_told_by_both(items: Path) -> None:
