@@ -3,7 +3,7 @@
 # BENCH_ARGS and CONSTRAINTS_ARGS are passed on, from make's command line or from the environment.
 .POSIX:
 
-.PHONY: help setup demo test check bench constraints clean
+.PHONY: help setup demo test check bench bench-chips constraints clean
 
 help:
 	@echo 'make demo         set up, then run the demo on real Sentinel-2 data; its report lands in geomask-demo/'
@@ -11,6 +11,7 @@ help:
 	@echo 'make test         set up, then run the tests (make test TEST_ARGS="-k manifest")'
 	@echo 'make check        set up, then lint, formatting, types and import contracts'
 	@echo 'make bench        set up, then measure readers side by side (half an hour; make bench BENCH_ARGS=--quick)'
+	@echo 'make bench-chips  set up, then measure chips side by side (two hours; BENCH_ARGS as above)'
 	@echo 'make setup        only set up: make .venv, or bring it up to date'
 	@echo 'make constraints  pin the dependencies anew (make constraints CONSTRAINTS_ARGS=--upgrade)'
 	@echo 'make clean        remove caches, build folders and the demo output; .venv stays'
@@ -34,6 +35,9 @@ check: setup
 
 bench: setup
 	.venv/bin/python benchmarks/read.py $(BENCH_ARGS)
+
+bench-chips: setup
+	.venv/bin/python benchmarks/chips.py $(BENCH_ARGS)
 
 # Not after `setup`: that would fail on the very pins which are to be replaced.
 constraints:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -65,7 +67,7 @@ class Bench:
 
     def sample(self, worker: Worker, case: Case, place: Place, kept: bool) -> Sample:
         """Read the case once. Raises ContenderError."""
-        with self._addresses(case) as hrefs:
+        with self._fresh(case) as hrefs:
             job = asdict(make_job(case, self._scene, place, hrefs))
             worker.ask(job=job, kept=kept)
             self._server.reset()
@@ -75,18 +77,26 @@ class Bench:
         whole = whole_bytes(case, self._scene, place, self._files)
         return Sample(log.nbytes, log.requests, answer["seconds"], exact, whole)
 
-    @contextmanager
-    def _addresses(self, case: Case) -> Iterator[list[str]]:
-        """Addresses of the case's files that nobody has asked for before: no cache knows them."""
-        folder = self._server.directory / f"{next(self._numbers)}"
-        try:
-            for path in paths(case, self._scene):
-                link = folder / path
-                link.parent.mkdir(parents=True, exist_ok=True)
-                os.link(self._files / path, link)
-            yield [self._server.href(f"{folder.name}/{path}") for path in paths(case, self._scene)]
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def _fresh(self, case: Case) -> AbstractContextManager[list[str]]:
+        files = {path: self._files / path for path in paths(case, self._scene)}
+        return addresses(self._server, f"{next(self._numbers)}", files)
+
+
+@contextmanager
+def addresses(server: Server, folder: str, files: Mapping[str, Path]) -> Iterator[list[str]]:
+    """Addresses of files that nobody has asked for before, so that no cache knows them: `folder` is a new name.
+
+    `files` are those on disk, by their paths below the folder.
+    """
+    place = server.directory / folder
+    try:
+        for path, file in files.items():
+            link = place / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(file, link)
+        yield [server.href(f"{folder}/{path}") for path in files]
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class Worker:
@@ -95,15 +105,20 @@ class Worker:
     version: str
     """Of the contender's package."""
     keeps_headers: bool
+    patience: float
+    """Seconds that an answer may take."""
 
-    def __init__(self, contender: Contender, python: Path) -> None:
+    def __init__(self, contender: Contender, python: Path, patience: float | None = None) -> None:
+        """`patience` is PATIENCE where it is not given."""
+        self.patience = PATIENCE if patience is None else patience
         # -P: the script's folder does not come first on the path. Readers' warnings about their own dependencies are
         # not ours to mend.
         command = [str(python), "-P", "-W", "ignore", str(SCRIPT), contender.module, contender.package]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `close`
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, process_group=0
         )
+        atexit.register(self._kill)  # Ctrl-C in a terminal does not reach another group
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
         try:
@@ -118,9 +133,15 @@ class Worker:
         """Whether the process has died, or was stopped."""
         return self._process.poll() is not None
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def close(self) -> None:
-        """End the process."""
-        self._process.kill()
+        """End the process, and those that it started."""
+        self._kill()
+        atexit.unregister(self._kill)
         with suppress(BrokenPipeError), self._process:  # closes its pipes and waits
             pass
         self._errors.close()
@@ -135,11 +156,11 @@ class Worker:
 
     def _answer(self) -> dict[str, Any]:
         try:
-            line = self._lines.get(timeout=PATIENCE)
+            line = self._lines.get(timeout=self.patience)
         except queue.Empty:
-            self._process.kill()
+            self._kill()
             self._process.wait()
-            raise ContenderError(f"no answer within {PATIENCE:.0f} s") from None
+            raise ContenderError(f"no answer within {self.patience:.0f} s") from None
         if not line:
             self._process.wait()
             raise ContenderError(self._last_words())
@@ -147,6 +168,11 @@ class Worker:
         if "error" in answer:
             raise ContenderError(answer["error"])
         return answer
+
+    def _kill(self) -> None:
+        """The whole group: readers have workers of their own."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _listen(self) -> None:
         for line in self._process.stdout or ():

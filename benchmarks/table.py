@@ -102,9 +102,16 @@ def table(figures: Figures, columns: Sequence[Column], *, markdown: bool = False
     """One block a case with one line a contender: aligned text, or Markdown."""
     blocks = []
     for case in figures.cases:
-        lines = [["contender", *(column.title for column in columns)], *_lines(figures, case, columns)]
+        shown = _measured(figures, case, columns)
+        lines = [["contender", *(column.title for column in shown)], *_lines(figures, case, shown)]
         blocks.append(_markdown(case, lines) if markdown else _text(case, lines))
     return "\n\n".join(blocks)
+
+
+def _measured(figures: Figures, case: str, columns: Sequence[Column]) -> list[Column]:
+    """Those that a case has figures of."""
+    metrics = {row.metric for row in figures.rows if row.case == case}
+    return [column for column in columns if column.metric in metrics]
 
 
 def _lines(figures: Figures, case: str, columns: Sequence[Column]) -> list[list[str]]:

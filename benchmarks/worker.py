@@ -1,7 +1,8 @@
 """The process that a reader runs in: ``python -P worker.py MODULE PACKAGE``, in the reader's own environment.
 
 It answers each line of JSON on stdin by lines of JSON on stdout. A job is answered twice: ``ready`` when all that is
-not timed is done, and, after a line from the parent, the seconds and a digest of the pixels.
+not timed is done, and, after a line from the parent, the seconds and what the job tells of the result: a digest of the
+pixels, say.
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ def main() -> None:
 
 
 def _serve(reader_class: Any, request: dict[str, Any], answers: IO[str]) -> None:
-    from contenders.job import Job, digest
-
-    job = Job(**request["job"])
+    job = reader_class.job_class(**request["job"])
     try:
         with closing(reader_class(job)) as reader:
             if request["kept"]:
@@ -46,11 +45,9 @@ def _serve(reader_class: Any, request: dict[str, Any], answers: IO[str]) -> None
             _answer(answers, ready=True)
             sys.stdin.readline()
             start = time.perf_counter()
-            pixels = reader.read()
+            result = reader.read()
             seconds = time.perf_counter() - start
-        if pixels.shape != job.result_shape:
-            raise ValueError(f"the pixels have the shape {pixels.shape}, not {job.result_shape}")
-        _answer(answers, seconds=seconds, digest=digest(pixels))
+        _answer(answers, seconds=seconds, **job.told(result))
     except Exception as error:  # noqa: BLE001  # whatever goes wrong is the row's note
         traceback.print_exc()
         _answer(answers, error=_reason(error))

@@ -17,6 +17,8 @@ class Contender:
     """The distribution whose version is written down."""
     requirements: tuple[str, ...] = ()
     """What its own environment holds; empty: it runs in ours."""
+    home: str = ""
+    """Its environment's name, where that is not `module`."""
 
 
 #: rustac brings DuckDB, and DuckDB's extensions must be of its version.

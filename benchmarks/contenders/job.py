@@ -59,10 +59,18 @@ class Job:
         """(dates, assets, rows, columns)."""
         return len(self.items), len(self.assets), self.window[2], self.window[3]
 
+    def told(self, pixels: np.ndarray) -> dict[str, Any]:
+        """What the parent is told of the pixels. Raises ValueError where they have another shape or type."""
+        if pixels.shape != self.result_shape:
+            raise ValueError(f"the pixels have the shape {pixels.shape}, not {self.result_shape}")
+        return {"digest": digest(pixels)}
+
 
 class Adapter(ABC):
     """A reader with one job. Making it brings the items into the reader's own form, and fetches nothing."""
 
+    job_class: ClassVar[type] = Job
+    """What a request is made into."""
     keeps_headers: ClassVar[bool] = True
     """Whether `keep` can be called: whether a user of the reader can have headers before the pixels."""
 

@@ -23,6 +23,7 @@ SAME_TIME = timedelta(seconds=1)
 SAME_PLACE = 0.9
 
 type _Cell = tuple[int, int]
+type _Box = tuple[float, float, float, float]
 
 #: Properties that name the tile of a grid; the first ones of which an item has all count.
 TILE_FIELDS = (
@@ -88,24 +89,37 @@ def _runs(group: Sequence[tuple[datetime, int]]) -> Iterable[list[int]]:
 
 def _older(items: Sequence[Item], run: Sequence[int]) -> set[int]:
     """Of a run, those that a later one replaces."""
-    kept: dict[_Cell | None, list[int]] = {}
-    dropped = set()
-    for number in sorted(run, key=lambda number: _processing(items[number]), reverse=True):
-        cell = _cell(items[number])
-        near = kept if cell is None else [None, *_around(cell)]
-        if any(_replaces(items[later], items[number]) for place in near for later in kept.get(place, ())):
-            dropped.add(number)
-        else:
-            kept.setdefault(cell, []).append(number)
+    beside = _pairs(items, run)
+    kept: set[int] = set()
+    dropped: set[int] = set()
+    for number in sorted(beside, key=lambda number: _processing(items[number]), reverse=True):
+        later = (items[other] for other in beside[number] & kept)
+        replaced = any(item.assets.keys() >= items[number].assets.keys() for item in later)
+        (dropped if replaced else kept).add(number)
     return dropped
 
 
-def _cell(item: Item) -> _Cell | None:
-    """The degree of longitude and latitude in which the middle of a box lies: thousands of items may share an instant.
+def _pairs(items: Sequence[Item], run: Sequence[int]) -> dict[int, set[int]]:
+    """Those of a run that lie in one place with another, each with the others: thousands may share an instant."""
+    boxes = {number: item_box(items[number]) for number in run}
+    cells: dict[_Cell | None, list[int]] = {}
+    pairs: dict[int, set[int]] = {}
+    for number, box in boxes.items():
+        cell = _cell(box)
+        near = list(cells) if cell is None else [None, *_around(cell)]
+        for other in (other for place in near for other in cells.get(place, ())):
+            if _same_box(box, boxes[other]) if box and boxes[other] else _same_name(items[number], items[other]):
+                pairs.setdefault(number, set()).add(other)
+                pairs.setdefault(other, set()).add(number)
+        cells.setdefault(cell, []).append(number)
+    return pairs
+
+
+def _cell(box: _Box | None) -> _Cell | None:
+    """The degree of longitude and latitude in which the middle of a box lies.
 
     None where there is no box, or one so wide that `SAME_PLACE` lets middles be farther apart than a degree.
     """
-    box = item_box(item)
     if box is None or max(box[2:]) > 5:
         return None
     west, south, width, height = box
@@ -117,16 +131,16 @@ def _around(cell: _Cell) -> list[_Cell]:
     return [((cell[0] + right) % 360, cell[1] + up) for right in (-1, 0, 1) for up in (-1, 0, 1)]
 
 
-def _replaces(later: Item, item: Item) -> bool:
-    return _same_place(later, item) and later.assets.keys() >= item.assets.keys()
+def _same_name(one: Item, other: Item) -> bool:
+    """Whether two items of one group, of which one has no box, lie in one place: by tile or id."""
+    return one.id == other.id or bool(_tile(one))
 
 
-def _same_place(one: Item, other: Item) -> bool:
-    """Whether two items of one group lie in one place: by their boxes, or where one has none, by tile or id."""
-    first, second = item_box(one), item_box(other)
-    if first is None or second is None:
-        return one.id == other.id or bool(_tile(one))
-    (west, south, width, height), (left, bottom, wide, high) = first, second
+def _same_box(one: _Box | None, other: _Box | None) -> bool:
+    """Whether two boxes (west, south, width, height) agree by `SAME_PLACE`."""
+    if one is None or other is None:
+        return False
+    (west, south, width, height), (left, bottom, wide, high) = one, other
     shift = (left - west + 180) % 360 - 180  # the shorter way around the globe
     across = min(width, shift + wide) - max(0.0, shift)
     along = min(south + height, bottom + high) - max(south, bottom)
