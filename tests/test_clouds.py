@@ -6,12 +6,7 @@ cloud takes it.
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
 import traceback
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from buckets import KEYS, forget_clouds, s3_server
 from recorder import DATA, Recorder
 
 from geomask import fetch as module
@@ -27,21 +23,12 @@ from geomask.errors import FetchError
 from geomask.fetch import Want, fetch
 from geomask.store import locate
 
-KEYS = {"AWS_ACCESS_KEY_ID": "geomask-id", "AWS_SECRET_ACCESS_KEY": "geomask-secret"}
 NAMES = ["dir/plain.bin", "sp ace/b#c.bin", "100%.bin", "ü+&=~.bin", "who?.bin"]
-NOWHERE = "127.0.0.1:9"  # the discard port, where nothing listens
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the machine's clouds: neither what its user has set, nor its own metadata services."""
-    for name in os.environ:
-        if name.startswith(("AWS_", "GOOGLE_", "GS_", "GCE_", "AZURE_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://{NOWHERE}")
-    monkeypatch.setenv("GCE_METADATA_HOST", NOWHERE)
-    monkeypatch.setenv("AZURE_MSI_ENDPOINT", f"http://{NOWHERE}/metadata/identity/oauth2/token")
+    forget_clouds(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "FIRST_WAIT", 0.01)
 
 
@@ -57,31 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def s3_host(folder: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = [Path(sys.executable).with_name("nanio"), "serve", "--host", "127.0.0.1", "--port", str(port)]
-    keys = {"NANIO_ACCESS_KEY": KEYS["AWS_ACCESS_KEY_ID"], "NANIO_SECRET_KEY": KEYS["AWS_SECRET_ACCESS_KEY"]}
-    with subprocess.Popen(
-        [*line, "--data-dir", folder, "--log-level", "error"], env=os.environ | keys, stderr=subprocess.PIPE
-    ) as server:
-        try:
-            _wait_for(port, server)
-            yield f"127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if server.poll() is not None or time.monotonic() > deadline:
-            server.kill()
-            pytest.fail(f"nanio did not start: {server.stderr.read().decode() if server.stderr else ''}")
-        time.sleep(0.05)
+    with s3_server(folder) as host:
+        yield host
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -58,15 +59,26 @@ def gdal_path(href: str, sign: Sign | None = None) -> str:
         # A query would be taken for options of /vsicurl/, or for a part of the file's name.
         return f"/vsicurl?url={quote(address, safe='')}" if parts.query else f"/vsicurl/{address}"
     if scheme in _CLOUDS:
-        return f"{_CLOUDS[scheme]}/{parts.netloc.partition('@')[0]}{unquote(parts.path)}"
+        bucket, _, key = href.partition("://")[2].partition("/")  # the key as it is written, as obstore is given it
+        return f"{_CLOUDS[scheme]}/{bucket.partition('@')[0]}/{key}"
     raise LayoutError(f"GDAL does not know where {unsigned(href)} is; give it a path or a http, s3, gs or az address")
 
 
 def gdal_env() -> Any:
-    """A rasterio.Env whose options let GDAL ask a server for as little as it can."""
+    """A rasterio.Env whose options let GDAL ask a server for as little as it can, and the same S3 that obstore asks."""
     import rasterio
 
-    return rasterio.Env(**_OPTIONS)
+    return rasterio.Env(**_OPTIONS, **_s3_server())
+
+
+def _s3_server() -> dict[str, Any]:
+    """GDAL's words for the server of S3 that the environment names in words which GDAL does not know."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    url = urlsplit(next(filter(None, map(os.environ.get, names)), ""))
+    if not url.netloc:
+        return {}
+    host = url.netloc + url.path.rstrip("/")
+    return {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": url.scheme == "https", "AWS_VIRTUAL_HOSTING": False}
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def _older(items: Sequence[Item], run: Sequence[int]) -> set[int]:
     beside = _pairs(items, run)
     kept: set[int] = set()
     dropped: set[int] = set()
-    for number in sorted(beside, key=lambda number: _processing(items[number]), reverse=True):
+    for number in sorted(sorted(beside), key=lambda number: _processing(items[number]), reverse=True):
         later = (items[other] for other in beside[number] & kept)
         replaced = any(item.assets.keys() >= items[number].assets.keys() for item in later)
         (dropped if replaced else kept).add(number)

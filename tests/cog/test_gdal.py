@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "https://host/a b.jp2?sv=1&sig=x%2By=",
             "/vsicurl?url=https%3A%2F%2Fhost%2Fa%2520b.jp2%3Fsv%3D1%26sig%3Dx%252By%3D",
         ),
-        ("s3://bucket/a%20b/c.jp2", "/vsis3/bucket/a b/c.jp2"),
+        ("s3://bucket/a b/c #1%20?.jp2", "/vsis3/bucket/a b/c #1%20?.jp2"),  # a key is what is written
         ("gs://bucket/c.jp2", "/vsigs/bucket/c.jp2"),
         ("az://container/c.jp2", "/vsiaz/container/c.jp2"),
         ("abfs://container@account.dfs.core.windows.net/c.jp2", "/vsiaz/container/c.jp2"),
