@@ -13,6 +13,7 @@ import click
 from geomask.errors import GeomaskError
 
 from .catalogs import catalogs
+from .chips import chips
 from .demo import demo
 from .index import index
 from .infer import infer
@@ -26,7 +27,7 @@ from .train import train
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = [catalogs, search, index, train, plan, manifest, read, infer, report, demo]
+COMMANDS = [catalogs, search, index, chips, train, plan, manifest, read, infer, report, demo]
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""

@@ -37,6 +37,7 @@ def compile_manifest(
     *,
     gap: int = LEADER_GAP,
     search: dict[str, Any] | None = None,
+    dense: bool = True,
 ) -> Manifest:
     """The manifest that fills the channels of `selection` over `chips` (windows of `grid`; None: all of it).
 
@@ -44,7 +45,7 @@ def compile_manifest(
     channel is shown where several are valid. A channel at full resolution is read from an overview where the grid's
     pixels are so large that one of its real size serves. Two ranges of a file are fetched as one over at most `gap`
     bytes: a round trip (s) x bandwidth (bytes/s of one connection) says how many are cheaper than a request. `search`
-    is noted down. Raises ItemError for a file that is not in `index` or a band that no item has, and GridError where a
+    is noted down, and `dense` says whether to add up what all channels would take. Raises ItemError for a file that is not in `index` or a band that no item has, and GridError where a
     file has no place on the grid.
     """
     coverage, chips = Coverage.of(selection, items, grid), (grid.window,) if chips is None else tuple(chips)
@@ -61,7 +62,7 @@ def compile_manifest(
         profile=selection.profile,
         search=search,
     )
-    return replace(manifest, dense_nbytes=_dense_nbytes(manifest, selection, coverage, index))
+    return replace(manifest, dense_nbytes=_dense_nbytes(manifest, selection, coverage, index)) if dense else manifest
 
 
 def plan_requests(uses: Iterable[Use], layouts: Mapping[str, Layout], grid: Grid, chips: Sequence[Window]) -> Requests:

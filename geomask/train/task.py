@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ..chips.cells import overlap, tile_grid
+from ..chips.cells import as_windows, overlap, tile_grid
 from ..chips.labels import name_classes, open_labels
 from ..chips.memory import Chips, keep_inner, read_chips
 from ..chips.split import Split, make_splits
 from ..errors import GridError, SelectionError
 from ..grid import Grid, Window
 from ..plan.cost import Cost
-from ..plan.sources import choose_grid, index_selection
+from ..plan.survey import survey
 from ..read.receipt import Receipt
 from ..selection import Selection
 from ..stac.slots import make_slots
@@ -39,7 +39,7 @@ class Task:
     grid: Grid
     chips: Chips
     cost: Cost
-    """Of each channel over the whole grid."""
+    """Of each channel over the whole grid, or over the chips of a store."""
     splits: tuple[Split, ...]
     class_names: tuple[str, ...]
     receipt: Receipt
@@ -56,6 +56,7 @@ class Task:
         on_step: Callable[[], object] | None = None,
     ) -> Run:
         """Train by a method on one split and write the run. Raises what `train_method` and `save_run` raise."""
+        budget = "100%" if method == "dense" else budget
         split, nbytes = self.splits[fold], self.cost.budget(budget)
         trained = train_method(method, self.chips, split, self.cost, nbytes, settings, seed, on_step)
         record = Record(
@@ -63,7 +64,7 @@ class Task:
             seed=seed,
             fold=fold,
             folds=len(self.splits),
-            budget="100%" if method == "dense" else budget,
+            budget=budget,
             planned_nbytes=self.cost.total(trained.channels),
             dense_nbytes=self.cost.dense,
             class_names=list(self.class_names),
@@ -103,13 +104,13 @@ def prepare(
     from ..chips.dataset import StacDataset  # torchgeo takes several seconds
 
     selection = Selection.dense(make_slots(items, rule), bands, rule, profile)
-    index = index_selection(selection, items, on_done)
-    grid = choose_grid(selection, items, index)
-    dataset = StacDataset(items, selection, grid, open_labels(labels, grid, cuts, column), index)
-    chips, receipt = read_chips(dataset, _cells(grid, cell, guard), guard, on_done=on_done)
+    place = survey(selection, items, on_done)
+    classes = open_labels(labels, place.grid, cuts, column)
+    dataset = StacDataset(place.coverage, selection, place.grid, classes, place.index)
+    chips, receipt = read_chips(dataset, _cells(place.grid, cell, guard), guard, on_done)
     names = dataset.class_names or name_classes((), chips.classes)
-    cost = Cost.of(selection, dataset.coverage, dataset.headers, grid)
-    return Task(selection, grid, chips, cost, make_splits(len(chips), folds), names, receipt.after(dataset.headers))
+    cost, splits = Cost.of(selection, place.coverage, place.index, place.grid), make_splits(len(chips), folds)
+    return Task(selection, place.grid, chips, cost, splits, names, receipt.after(dataset.headers))
 
 
 def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3) -> Task:
@@ -126,7 +127,7 @@ def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3) -> Task:
         raise SelectionError(f"chips of {folder} overlap: a split would train on what it tests; make some side by side")
     chips = keep_inner(store.load(), guard)
     names = store.record.classes or name_classes((), chips.classes)
-    cost = Cost.of(store.selection, store.items, store.headers, store.grid)
+    cost = Cost.of(store.selection, store.items, store.headers, store.grid, as_windows(store.windows))
     nothing = Receipt(0, 0, headers=(), runs=(), refetches=(), fallbacks=(), seconds=0.0)
     return Task(store.selection, store.grid, chips, cost, make_splits(len(chips), folds), names, nothing)
 

@@ -207,6 +207,7 @@ def test_a_command_that_is_none() -> None:
 PROCESSES = {
     "catalogs": ("catalogs gone.yaml", "gone.yaml"),
     "search": ("search gone.json", "gone.json"),
+    "chips": ("chips gone.json -o chips", "gone.json"),
     "train": ("train gone.json --labels gone.tif -o run", "gone.json"),
     "plan": ("plan - --selection gone.json", "gone.json"),
     "index": ("index gone.json -o headers.parquet", "gone.json"),
@@ -265,7 +266,7 @@ PLAN = [
     ("ITEMS --selection SELECTION -o WORDS/below.jsonl", FAILURE, "words.txt/below.jsonl"),
     ("ITEMS --selection SELECTION -o /dev/full", FAILURE, "No space left"),
     ("ITEMS --selection SELECTION --bbox 1 2 3", USAGE, "--bbox"),
-    ("ITEMS --selection SELECTION --bbox 0 0 9 9", USAGE, "0.0, 9.0, 9.0) do not meet the grid, which reaches over (500000"),
+    ("ITEMS --selection SELECTION --bbox 0 0 9 9", USAGE, "9.0) do not meet the grid, which reaches over (500000"),
     ("ITEMS --selection SELECTION --bbox 500900 4999000 500000 5000000", USAGE, "do not meet"),
     ("ITEMS --selection SELECTION --bbox nan 4999000 500900 5000000", USAGE, "nan"),
 ]
