@@ -182,7 +182,7 @@ class StacDataset(GeoDataset):
     def plan(self, windows: Sequence[Window]) -> Manifest:
         """The manifest of some chips; headers that are missing are fetched."""
         self.fetch_headers(windows)
-        manifest = compile_manifest(self.selection, self.coverage, self.headers, self.grid, windows)
+        manifest = compile_manifest(self.selection, self.coverage, self.headers, self.grid, windows, dense=False)
         for channel in {channel for source in manifest.requests.sources for channel in source.channels}:
             said = self._scaling.setdefault(channel, manifest.scaling[channel])
             if said != manifest.scaling[channel]:

@@ -45,8 +45,8 @@ def compile_manifest(
     channel is shown where several are valid. A channel at full resolution is read from an overview where the grid's
     pixels are so large that one of its real size serves. Two ranges of a file are fetched as one over at most `gap`
     bytes: a round trip (s) x bandwidth (bytes/s of one connection) says how many are cheaper than a request. `search`
-    is noted down, and `dense` says whether to add up what all channels would take. Raises ItemError for a file that is not in `index` or a band that no item has, and GridError where a
-    file has no place on the grid.
+    is noted down, and `dense` says whether to add up what all channels would take. Raises ItemError for a file that is
+    not in `index` or a band that no item has, and GridError where a file has no place on the grid.
     """
     coverage, chips = Coverage.of(selection, items, grid), (grid.window,) if chips is None else tuple(chips)
     names = tuple((selection.slots[c.slot].name, selection.bands[c.band].name) for c in selection.channels)
@@ -136,7 +136,7 @@ def _dense_nbytes(manifest: Manifest, selection: Selection, coverage: Coverage, 
     return sum(replace(manifest, requests=requests).planned_nbytes for requests in plans)
 
 
-def free_channels(selection: Selection, items: Sequence[Item], index: HeaderIndex, grid: Grid) -> list[str]:
+def free_channels(selection: Selection, items: Iterable[Item] | Coverage, index: HeaderIndex, grid: Grid) -> list[str]:
     """``slot/band`` of channels that were left out and would not cost a byte: their pixels are read for another band.
 
     In a pixel-interleaved file every GeoTIFF tile holds all bands.
