@@ -67,7 +67,7 @@ def test_a_fault_beyond_the_schema_is_one_line(tmp_path: Path) -> None:
         (b"", "an empty file is no manifest"),
         (b"words", "line 1: no JSON"),
         (b"\xff\xfe", "after line 0: no text in UTF-8"),
-        (LINES[0].replace('"version": 2', '"version": 1').encode(), "line 1: version: 2 was expected"),
+        (LINES[0].replace('"version": 3', '"version": 1').encode(), "line 1: version: 3 was expected"),
     ],
 )
 def test_what_is_no_manifest(content: bytes, said: str, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pystac
 import pytest
 from buckets import forget_clouds
 from cogs import write_cog
+from months import FOREIGN, TILED, assert_pixels, moved, planned, write_scene
 from nginx import Nginx, nginx
-from scene import FOREIGN, TILED, assert_pixels, moved, planned, write_scene
 
 from geomask import fetch as module
 from geomask.cog.index import index_headers

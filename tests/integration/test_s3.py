@@ -13,7 +13,7 @@ from pathlib import Path
 import pystac
 import pytest
 from buckets import KEYS, forget_clouds, s3_server
-from scene import FOREIGN, TILED, assert_pixels, moved, planned, write_scene
+from months import FOREIGN, TILED, assert_pixels, moved, planned, write_scene
 
 from geomask import fetch as module
 from geomask.errors import FetchError, GeomaskError
