@@ -5,6 +5,7 @@ This module and those of the commands import nothing heavy: ``geomask --help`` s
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ COMMANDS = [catalogs, search, index, chips, train, plan, manifest, read, infer, 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
 
+MOST_WARNINGS = 10
+"""More are counted, not shown: a catalog that is wrong in one item is wrong in all of them."""
+
 
 class Pipeline(click.Group):
     """A group that lists its commands in their own order, and whose errors are one line each.
@@ -50,7 +54,7 @@ class Pipeline(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command."""
-        with _in_one_line(ctx):
+        with _in_one_line(ctx), _warnings():
             return super().invoke(ctx)
 
 
@@ -58,13 +62,36 @@ class _Failure(click.ClickException):
     """An error that is shown as one line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(_line(message))
 
 
 class _Misuse(_Failure):
     """A command line that makes no sense."""
 
     exit_code = click.UsageError.exit_code
+
+
+def _line(text: str) -> str:
+    """In one line. What a stranger's file says to a terminal is not said to it."""
+    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    """Each warning once, in one line on stderr."""
+    said: dict[str, None] = {}
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        line = _line(str(message))
+        if line not in said and len(said) < MOST_WARNINGS:
+            click.echo(f"Warning: {line}", err=True)
+        said[line] = None
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+    if len(said) > MOST_WARNINGS:
+        click.echo(f"Warning: {len(said) - MOST_WARNINGS} more like these.", err=True)
 
 
 @contextmanager

@@ -136,10 +136,8 @@ def search(href: str, **options: Any) -> None:
 
 
 def _filter_warnings(ignored: Iterable[str], fatal: Iterable[str]) -> None:
-    """One line each, on stderr."""
     from pystac_client import warnings as categories
 
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
     action: Literal["ignore", "error"]
     for action, names in (("ignore", ignored), ("error", fatal)):
         for name in names:

@@ -6,13 +6,12 @@ Rows come before columns, y before x, always. A :class:`Grid` is north-up.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from .crs import same_crs, transform_bounds
+from .crs import CRS_TEXT, same_crs, transform_bounds
 from .errors import GridError
 from .nearest import pixel_size, reach, scatter
 from .window import MAX_SIZE, Axis, Placement, Scatter
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 #: Two grids line up when their pixel edges differ by less than this share of a pixel. Catalogs round coordinates to
 #: four decimals; a shift that changes which pixel is read is never smaller than half a pixel.
 ALIGNED = 1e-2
-
-#: ``EPSG:32633``, or the beginning of WKT 1 or 2: ``PROJCS[``, ``BOUNDCRS[``.
-CRS_TEXT = re.compile(r"[A-Za-z]+:\w+\Z|[A-Z_]+\s*\[")
 
 
 @dataclass(frozen=True, slots=True)

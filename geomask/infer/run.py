@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..atomic import atomic_path, write_text
+from ..errors import ItemError
 from ..plan.compile import compile_manifest
 from ..plan.survey import survey
 from ..read.reader import read_manifest
@@ -54,15 +55,17 @@ def infer(
     """Classify `grid` (None: that of the finest selected file) with the folded network of `run`, on slots that fit.
 
     Only headers and tiles of the selected channels are fetched. `sign` signs hrefs; None: as the items' own are.
-    Raises what planning and reading raise.
+    Raises what planning and reading raise, and ItemError where no item shows anything of the grid.
     """
     selection = run.selection.on(items)
     found = survey(selection, items, grid=grid, sign=sign)
     manifest = compile_manifest(selection, found.coverage, found.index, found.grid)
+    read = {source.item for source in manifest.requests.sources}
+    if not read:
+        raise ItemError("no item fills a selected channel where the map is to be; search there, and in those slots")
     cube, receipt = read_manifest(manifest, found.index, on_done)
     classes = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
     seen = cube.valid[0].any(0)
-    read = {source.item for source in manifest.requests.sources}
     sources = {item.id: item for item in found.coverage.items if item.id in read}
     ordered = tuple(sources[name] for name in sorted(sources))
     return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt.after(found.index), ordered)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..cog.layout import Layout
     from ..grid import Grid
 
+#: Characters of what an item says that a message repeats.
+MOST = 200
+
 
 def contradictions(item: Item, asset: str, layout: Layout) -> list[str]:
     """A sentence for each field of the projection extension that the header of the asset's file does not bear out.
@@ -33,7 +36,7 @@ def contradictions(item: Item, asset: str, layout: Layout) -> list[str]:
     if crs is not None and not _same_crs(crs, grid.crs):
         said.append(("proj:code", crs, grid.crs[:60]))
     return [
-        f"item {item.id}, asset {asset}: {name} is {wrong} where the header of {layout.href} says {right}; "
+        f"item {item.id}, asset {asset}: {name} is {str(wrong)[:MOST]} where the header of {layout.href} says {right}; "
         "the header is taken at its word"
         for name, wrong, right in said
     ]
@@ -50,8 +53,8 @@ def _crs(fields: dict[str, Any]) -> str | None:
 def _same_transform(transform: Any, grid: Grid) -> bool:
     """Whether the corners lie less apart than `ALIGNED` pixels."""
     try:
-        a, b, c, d, e, f = (float(number) for number in transform[:6])
-    except (TypeError, ValueError):
+        a, b, c, d, e, f, *_ = (float(number) for number in transform)
+    except (TypeError, ValueError, OverflowError):
         return False
     far = abs(a - grid.res_x) * grid.width + abs(c - grid.left), abs(e + grid.res_y) * grid.height + abs(f - grid.top)
     return not (b or d) and far[0] < ALIGNED * grid.res_x and far[1] < ALIGNED * grid.res_y

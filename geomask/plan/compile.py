@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ItemError
 from ..grid import Window
 from ..selection import Channel, Selection
+from ..stac.metadata import item_scaling
 from .cost import Cost
 from .coverage import Coverage
 from .manifest import Manifest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..cog.index import HeaderIndex
     from ..cog.layout import Layout
     from ..grid import Grid
+    from ..stac.band import Band
 
 
 def compile_manifest(
@@ -55,7 +57,7 @@ def compile_manifest(
         grid,
         chips,
         names,
-        _scaling(selection, [use.source for use in uses]),
+        _scaling(selection, coverage, [use.source for use in uses]),
         plan_requests(uses, index, grid, chips),
         selection.digest,
         gap,
@@ -104,17 +106,29 @@ def cut_chip(
     return replace(manifest, chips=(place,), requests=requests, dense_nbytes=None)
 
 
-def _scaling(selection: Selection, sources: Sequence[Source]) -> tuple[tuple[float, float], ...]:
-    """(scale, offset) of each channel's values: its band's, or where that says nothing, that of its first source."""
-    said: dict[int, tuple[float, float]] = {}
+def _scaling(selection: Selection, coverage: Coverage, sources: Sequence[Source]) -> tuple[tuple[float, float], ...]:
+    """(scale, offset) of each channel's values, the same for all chips where profile or items say any.
+
+    The band's own; else that of its first rule; else what the best item of the slot says; else its first file.
+    """
+    by_file: dict[int, tuple[float, float]] = {}
     for source in sources:
         for channel, scale, offset in zip(source.channels, source.scales, source.offsets, strict=True):
-            said.setdefault(channel, (scale, offset))
-    bands = [selection.bands[channel.band] for channel in selection.channels]
+            by_file.setdefault(channel, (scale, offset))
     return tuple(
-        said.get(number, (1.0, 0.0)) if (band.scale, band.offset) == (1, 0) else (band.scale, band.offset)
-        for number, band in enumerate(bands)
+        _stated(selection.bands[channel.band], coverage.best(channel.slot, selection.bands[channel.band].asset))
+        or by_file.get(number, (1.0, 0.0))
+        for number, channel in enumerate(selection.channels)
     )
+
+
+def _stated(band: Band, item: Item | None) -> tuple[float, float] | None:
+    """What the profile says, or else an item."""
+    if (band.scale, band.offset) != (1, 0):
+        return band.scale, band.offset
+    if band.scalings:
+        return band.scalings[0].scale, band.scalings[0].offset
+    return item_scaling(item, band) if item else None
 
 
 def _dense_nbytes(manifest: Manifest, selection: Selection, coverage: Coverage, index: HeaderIndex) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,12 +29,18 @@ if TYPE_CHECKING:
     from ..signing import Sign
 
 
+#: Scales that are nearer to 0, or that far from it, are mistakes: nothing can be brought to them.
+LEAST_SCALE = 1e-15
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelFile:
     """A file of one channel."""
 
     channel: int
     """Position in the selection's channels."""
+    place: int
+    """Position of the item in the coverage."""
     item: Item
     href: str
     chips: np.ndarray
@@ -71,7 +77,7 @@ def find_files(
         for fill in fills[band.asset]:
             href = band_href(fill.item, band) if fill.slot == channel.slot else None
             if href:
-                files.append(ChannelFile(number, fill.item, href, fill.chips))
+                files.append(ChannelFile(number, fill.place, fill.item, href, fill.chips))
     return files
 
 
@@ -122,21 +128,23 @@ def find_uses(
     """
     windows = window_array([grid.window]) if windows is None else windows
     coverage = Coverage.of(selection, items, grid)
-    groups: dict[tuple[object, ...], list[ChannelFile]] = {}
+    groups: dict[tuple[int, str, int | None, float | None, bytes], list[ChannelFile]] = {}
     for file in find_files(selection, coverage, windows):
         channel, layout = selection.channels[file.channel], index[file.href]
         # None is full resolution, unless the grid has no use for it
         version = layout.version_for(*grid.res_on(layout.grid)) if channel.level is None else channel.level
         nodata = selection.bands[channel.band].nodata
-        key = (channel.slot, file.href, version, nodata, file.chips.tobytes())
+        key = (file.place, file.href, version, nodata, file.chips.tobytes())
         groups.setdefault(key, []).append(file)
+    # by item: a file that lacks one of two bands is in one order for both
+    ordered = sorted(groups.items(), key=lambda group: group[0][0])
     return [
         Use(_source(selection, files, index[files[0].href], version), files[0].chips)
-        for (_, _, version, _, _), files in groups.items()
+        for (_, _, version, _, _), files in ordered
     ]
 
 
-def _source(selection: Selection, files: list[ChannelFile], layout: Layout, version: Any) -> Source:
+def _source(selection: Selection, files: list[ChannelFile], layout: Layout, version: int | None) -> Source:
     channels, item = [selection.channels[file.channel] for file in files], files[0].item
     bands = [selection.bands[channel.band] for channel in channels]
     for said in contradictions(item, bands[0].asset, layout):
@@ -149,6 +157,8 @@ def _source(selection: Selection, files: list[ChannelFile], layout: Layout, vers
     scaling = [
         scaling_of(item, band) or (layout.scales[band.index - 1], layout.offsets[band.index - 1]) for band in bands
     ]
+    if wrong := [scale for scale, _ in scaling if not LEAST_SCALE <= abs(scale) <= 1 / LEAST_SCALE]:
+        raise ItemError(f"item {item.id}, asset {bands[0].asset}: {wrong[0]} is no scale; a profile may say better")
     return Source(
         item=item.id,
         collection=item.collection_id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..crs import transform_bounds
-from ..errors import GridError
+from ..errors import GridError, ItemError
 from ..grid import Grid
 from ..plan.compile import compile_manifest
 from ..plan.survey import Survey, survey
@@ -65,6 +65,8 @@ def open_items(
     import xarray as xr
 
     items = list(items)
+    if not items:
+        raise ItemError("there are no items to open; search for some first")
     chosen = selection.on(items) if selection is not None else _select(items, bands, profile, slots)
     found = _survey(chosen, items, index, sign, crs, resolution, bbox)
     manifest = compile_manifest(chosen, found.coverage, found.index, found.grid)
@@ -107,18 +109,23 @@ def _survey(
     """On the grid asked for, or that of the finest file."""
     if (crs is None) != (resolution is None):
         raise GridError(f"crs {crs} and resolution {resolution} name a grid together; give both, or neither")
-    if crs and resolution and bbox:
+    if crs is not None and resolution is not None and bbox is not None:
         return survey(selection, items, grid=Grid.snap(crs, bbox_on(crs, bbox), resolution), kept=index, sign=sign)
     found = survey(selection, items, kept=index, sign=sign)
-    if crs and resolution:
+    if crs is not None and resolution is not None:
         grid = Grid.snap(crs, _around(crs, found.index), resolution)
         return survey(selection, items, grid=grid, kept=found.index, sign=sign)
-    grid = found.grid.part(bbox_on(found.grid.crs, bbox)) if bbox else found.grid
+    grid = found.grid.part(bbox_on(found.grid.crs, bbox)) if bbox is not None else found.grid
     return Survey(found.coverage, found.index, grid)
 
 
 def bbox_on(crs: str, bbox: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """(left, bottom, right, top) in `crs` around west, south, east, north in degrees, across the antimeridian too."""
+    """(left, bottom, right, top) in `crs` around west, south, east, north in degrees, across the antimeridian too.
+
+    Raises GridError where they are something else.
+    """
+    if len(bbox) != 4 or not bbox[1] < bbox[3]:
+        raise GridError(f"a bbox is west, south, east, north in degrees, not {bbox}")
     west, south, east, north = bbox
     return transform_bounds(LONLAT, crs, (west, south, east + 360 * (east < west), north))
 

@@ -27,6 +27,8 @@ def check_item(item: Any) -> Json:
     wrong = [name for name, kind in kinds.items() if not isinstance(item.get(name), kind)]
     if wrong or not isinstance(item.get("geometry"), dict | None):
         raise ItemError(f"item {item['id']} is no STAC item: {', '.join(wrong) or 'geometry'} is missing or of no use")
+    if not isinstance(item.get("collection"), str | None):
+        raise ItemError(f"item {item['id']} is no STAC item: its collection is {short(item['collection'])}, no name")
     for name in _TIME_FIELDS:
         text = item["properties"].get(name)
         if text is not None and parse_instant(text) is None:

@@ -127,3 +127,23 @@ def test_more_days_than_there_are_is_one_line(folder: Path, tmp_path: Path) -> N
     labels = ["--labels", folder / "labels.tif", "--bands", "red", "-o", tmp_path / "run"]
     done = run("train", folder / "items.json", *labels, "--slots", "clearest:6")
     assert (done.exit_code, done.stderr) == (1, "Error: items of 5 days have no 6 clearest ones; ask for fewer\n")
+
+
+@pytest.mark.filterwarnings("default::geomask.errors.ItemWarning")
+def test_items_that_contradict_their_files_are_warned_of_in_a_line_each_and_not_for_ever(
+    folder: Path, tmp_path: Path
+) -> None:
+    items = write_items(folder / "files", dates=5, bands=("B04", "B08"))
+    for number, item in enumerate(items):
+        item.id = f"{number}\n\x1b[31m"
+        for asset in item.assets.values():
+            asset.extra_fields |= {"proj:shape": [1, 2], "proj:code": "EPSG:32601"}
+    pystac.ItemCollection(items).save_object(str(tmp_path / "items.json"))
+    Selection.dense(make_slots(items, "clearest:5"), BANDS, "clearest:5").save(tmp_path / "selection.json")
+    result = run(
+        "plan", tmp_path / "items.json", "--selection", tmp_path / "selection.json", "-o", tmp_path / "p.jsonl"
+    )
+    assert result.exit_code == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
+    assert lines[0].startswith("Warning: item 0 ?[31m, asset B04: proj:shape is [1, 2] where the header of ")
+    assert (len(lines), lines[-1]) == (11, "Warning: 10 more like these.")  # of 5 items, 2 files, 2 fields

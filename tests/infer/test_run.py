@@ -8,6 +8,8 @@ import rasterio
 import torch
 
 from geomask.demo.server import Server
+from geomask.errors import ItemError
+from geomask.grid import Grid
 from geomask.infer.run import NODATA, infer, save_map
 from geomask.masks.gates import HardGate
 from geomask.selection import Selection
@@ -78,3 +80,9 @@ def test_the_map_is_a_cog_with_a_stac_item(tmp_path: Path, items: list[pystac.It
     assert item.common_metadata.end_datetime == items[3].datetime
     west, south, east, north = item.bbox
     assert west < items[0].bbox[2] and east > items[0].bbox[0] and south < items[0].bbox[3] and north > items[0].bbox[1]  # noqa: PT018
+
+
+def test_a_map_of_a_place_that_no_item_shows_is_refused(items: list[pystac.Item], run: Run) -> None:
+    away = Grid("EPSG:32633", 900_000, 5_000_000, 10, 10, 20, 20)
+    with pytest.raises(ItemError, match="no item fills a selected channel"):
+        infer(run, items, away)

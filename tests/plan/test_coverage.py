@@ -3,12 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pystac
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geomask.crs import transform
 from geomask.errors import ItemError
 from geomask.grid import Grid, Window
 from geomask.plan.coverage import Coverage
@@ -16,7 +18,7 @@ from geomask.plan.tiles import window_array
 from geomask.selection import Selection
 from geomask.stac.footprint import footprints
 from geomask.stac.profile import Band
-from geomask.stac.slots import make_slots
+from geomask.stac.slots import make_slots, parse_slots
 
 START = datetime(2020, 6, 1, 12, tzinfo=UTC)
 GRID = Grid("OGC:CRS84", 0, 10, 0.01, 0.01, 1000, 1000)
@@ -41,6 +43,11 @@ def filled(items: list[pystac.Item], *windows: Window, asset: str = "red") -> li
     fills = coverage(items).fill(asset, window_array(windows))
     return [(fill.item.id, fill.chips.tolist()) for fill in fills]
 
+
+boxes = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 5), st.integers(1, 5)).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+chips = st.builds(Window, st.integers(0, 900), st.integers(0, 900), st.integers(1, 400), st.integers(1, 400))
 
 LEFT, RIGHT, BOTH = (0, 0, 5, 10), (5, 0, 10, 10), (0, 0, 10, 10)
 CHIP = Window(400, 400, 200, 200)  # over the line between the two
@@ -78,10 +85,52 @@ def test_an_item_without_the_asset_gives_way_to_the_next() -> None:
     assert filled(items, CHIP, asset="nir") == [("cloudy", [0])]
 
 
-def test_an_item_that_does_not_say_where_it_lies_is_asked_last_and_alone() -> None:
+def test_items_that_do_not_say_where_they_lie_come_last_and_hide_nothing() -> None:
     items = [item("nowhere", None, 0, 1), item("nor this", None, 1, 2), item("west", LEFT, 2, 3)]
-    assert filled(items, CHIP) == [("nowhere", [0]), ("west", [0])]
+    assert filled(items, CHIP) == [("west", [0]), ("nowhere", [0]), ("nor this", [0])]
     assert filled(items, Window(400, 100, 50, 50)) == [("west", [0])]
+
+
+@pytest.mark.parametrize("bbox", [[-180, -90, 180, 90], [-180, 0, 180, 10], [-170, -10, 100, 10], [-90, 0, 90, 10]])
+def test_a_box_as_wide_as_the_world_is_no_strip_along_the_antimeridian(bbox: list[float]) -> None:
+    items = [item("west", LEFT, 0, 1), item("world", None, 1, 2)]
+    items[1].bbox = bbox
+    assert filled(items, CHIP) == [("west", [0]), ("world", [0])]
+
+
+def test_a_long_edge_bends_with_its_parallel() -> None:
+    """40 degrees along the parallel of 50: the chord between the corners lies hundreds of kilometres beside it."""
+    (shape,) = footprints([item("wide", (-5, 40, 35, 50))], "EPSG:32633")
+    (x,), (y,) = transform("OGC:CRS84", "EPSG:32633", np.array([15.0]), np.array([49.9]))
+    assert shape.contains(shapely.Point(x, y))
+    (x,), (y,) = transform("OGC:CRS84", "EPSG:32633", np.array([15.0]), np.array([50.1]))
+    assert not shape.contains(shapely.Point(x, y))
+
+
+@given(st.lists(st.none() | boxes, min_size=1, max_size=6), st.lists(chips, min_size=1, max_size=4))
+def test_what_any_chip_needs_is_needed_of_the_whole(
+    places: list[tuple[int, int, int, int] | None], windows: list[Window]
+) -> None:
+    items = [item(f"{number}", box, number % 3, number) for number, box in enumerate(places)]
+    of_chips = {fill.item.id for fill in coverage(items).fill("red", window_array(windows))}
+    assert of_chips <= {fill.item.id for fill in coverage(items, None).fill("red")}
+
+
+def test_a_coverage_of_other_slots_is_refused() -> None:
+    items = [item("a", BOTH), item("b", BOTH, 40)]
+    months, days = (Selection.dense(make_slots(items, rule), BANDS, rule) for rule in ("month", "clearest:2"))
+    found = Coverage.of(months, items, GRID)
+    assert Coverage.of(months.keep([0]), found, GRID) is found
+    for other in (days, Selection.dense(months.slots, BANDS, parse_slots("month", "first"))):
+        with pytest.raises(ItemError, match="other slots"):
+            Coverage.of(other, found, GRID)
+
+
+@pytest.mark.parametrize("code", ["EPSG:99999", 10**30, "EPSG:1 2", "http://127.0.0.1:9/crs", [1]])
+def test_a_crs_that_no_one_knows_says_nothing(code: Any) -> None:
+    found = item("a", BOTH)
+    found.properties["proj:code"] = code
+    assert shapely.bounds(coverage([found], None).shapes).tolist() == [[0, 0, 10, 10]]
 
 
 def test_without_windows_all_that_adds_to_the_whole_is_taken() -> None:
@@ -94,12 +143,6 @@ def test_a_band_that_no_item_has_is_an_error() -> None:
     found = coverage([item("a", BOTH)])
     with pytest.raises(ItemError, match="no item has the asset swir of band swir; item a has nir, red"):
         found.check([Band("swir", "swir", 20)])
-
-
-boxes = st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 5), st.integers(1, 5)).map(
-    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
-)
-chips = st.builds(Window, st.integers(0, 900), st.integers(0, 900), st.integers(1, 400), st.integers(1, 400))
 
 
 @given(st.lists(boxes, min_size=1, max_size=6), st.lists(chips, min_size=1, max_size=4))
@@ -189,11 +232,23 @@ def test_a_footprint_is_the_geometry_or_else_the_bbox(
 
 
 @pytest.mark.parametrize(
-    "geometry", [None, {"type": "Polygon", "coordinates": []}, {"type": "Polygon", "coordinates": [[[0, 0]]]}]
+    "geometry",
+    [
+        None,
+        [1, 2],
+        {"type": "Polygon", "coordinates": []},
+        {"type": "Polygon", "coordinates": [[[0, 0]]]},
+        {"type": "Polygon", "coordinates": [[[0, 0]] * 4]},
+        {"type": "Polygon", "coordinates": [[[10**400, 0], [1, 0], [1, 1], [10**400, 0]]]},
+        {"type": "Polygon", "coordinates": [[[10**5000, 0], [1, 0], [1, 1], [10**5000, 0]]]},
+        {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1e300], [0, 0]]]},
+        {"type": "Polygon", "coordinates": [[["a", "b"], [1, 0], [1, 1], ["a", "b"]]]},
+    ],
 )
-def test_an_item_that_says_nothing_has_an_empty_footprint(geometry: dict[str, Any] | None) -> None:
-    (shape,) = footprints([pystac.Item("a", geometry, None, START, {})])
-    assert shape.is_empty
+def test_an_item_that_says_nothing_has_an_empty_footprint(geometry: Any) -> None:
+    for crs in ("OGC:CRS84", "EPSG:32633"):
+        (shape,) = footprints([pystac.Item("a", geometry, None, START, {})], crs)
+        assert shape.is_empty
 
 
 def test_what_a_crs_does_not_reach_has_an_empty_footprint() -> None:

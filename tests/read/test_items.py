@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -133,3 +134,23 @@ def test_a_cube_across_the_antimeridian(tmp_path: Path) -> None:
     assert shown[:60].any()
     assert shown[-60:].any()
     assert cube.sizes["x"] < 400
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"crs": UTM, "resolution": 0}, "pixels have a size"),
+        ({"bbox": (16, 46, 15, 45)}, "west, south, east, north in degrees, not"),
+        ({"bbox": (0, 1, 1)}, "west, south, east, north in degrees, not"),
+        ({"crs": "EPSG:99999", "resolution": 10}, "nothing leads from"),
+        ({"crs": "EPSG:99999", "resolution": 10, "bbox": (15, 45, 15.1, 45.1)}, "nothing leads from"),
+    ],
+)
+def test_a_grid_that_is_none(items: list[pystac.Item], options: dict[str, Any], said: str) -> None:
+    with pytest.raises(GridError, match=said):
+        open_items(items, ["B02"], profile=PROFILE, **options)
+
+
+def test_no_items_are_nothing_to_open() -> None:
+    with pytest.raises(ItemError, match="no items to open"):
+        open_items([], ["B02"], profile=PROFILE)

@@ -16,7 +16,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_geom
 
 from geomask.crs import transform_bounds
-from geomask.errors import ItemWarning
+from geomask.errors import ItemError, ItemWarning
 from geomask.grid import Grid, Window
 from geomask.plan.compile import compile_manifest
 from geomask.plan.cost import Cost
@@ -25,7 +25,7 @@ from geomask.plan.sources import choose_grid, index_selection
 from geomask.read.kept import Kept
 from geomask.read.reader import read_manifest
 from geomask.selection import Channel, Selection
-from geomask.stac.profile import Band
+from geomask.stac.band import Band, Scaling
 from geomask.stac.slots import make_slots
 
 UTM = "EPSG:32633"
@@ -231,6 +231,68 @@ def test_an_item_that_says_nothing_or_the_truth_is_taken_without_a_word(tmp_path
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plan([silent, true])
+
+
+def test_a_claim_is_no_address_to_be_fetched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    item = scene(tmp_path / "a.tif", 0, 1, 1)
+    item.assets["B02"].extra_fields |= {"proj:code": "http://127.0.0.1:9/crs", "proj:transform": {"a": 10**400}}
+    with pytest.warns(ItemWarning) as caught:
+        plan([item])
+    assert [str(warning.message).split(" where ")[0].split(": ")[1].split(" is ")[0] for warning in caught] == [
+        "proj:transform",
+        "proj:code",
+    ]
+    assert "127.0.0.1" not in capfd.readouterr().err  # GDAL would say there that nobody answers
+
+
+def test_bands_of_one_file_are_shown_in_one_order_where_an_item_lacks_one(tmp_path: Path) -> None:
+    best = scene(tmp_path / "best.tif", 0, 1, 1, holes=True)
+    other = scene(tmp_path / "other.tif", 0, 2, 20, -5, 95, bands=2)
+    del best.assets["B02"]
+    best.add_asset("B03", pystac.Asset(str(tmp_path / "best.tif")))
+    other.add_asset("B03", pystac.Asset(str(tmp_path / "other.tif")))
+    bands = Band("B02", "B02", 10), Band("B03", "B03", 10)
+    chip = Window(10, -5, 20, 60)  # `best` does not cover it
+    selection = Selection.dense(make_slots([best]), bands)
+    index = index_selection(selection, [other, best])
+    cube, _ = read_manifest(compile_manifest(selection, [other, best], index, GRID, [chip]), index)
+    with rasterio.open(tmp_path / "best.tif") as dataset:
+        first = dataset.read(1)[10:30, :55]
+    with rasterio.open(tmp_path / "other.tif") as dataset:
+        second = dataset.read(1)[10:30, :60]
+    wanted = second.copy()
+    wanted[:, 5:] = np.where(first > 0, first, second[:, 5:])
+    np.testing.assert_array_equal(cube.image[0, 1], wanted)
+    np.testing.assert_array_equal(cube.image[0, 0], second)
+
+
+def test_the_scale_of_a_channel_is_one_for_all_chips(tmp_path: Path) -> None:
+    """Chips that are planned apart, as for training, have the same numbers for the same reflectance."""
+    items = [scene(tmp_path / f"{name}.tif", 0, 0, 1, 80 * at, 80) for at, name in enumerate("ab")]
+    chips = [Window(10, 10, 20, 20), Window(10, 110, 20, 20)]
+    for item, offset in zip(items, (0.0, -0.1), strict=True):
+        item.assets["B02"].extra_fields["raster:bands"] = [{"scale": 0.0001, "offset": offset}]
+    assert {plan(items, chips=[chip]).scaling for chip in chips} == {((0.0001, 0.0),)}
+    rules = (Scaling("s2:processing_baseline", 0.0001, -0.1, at_least="04.00"),)
+    assert {plan(items, chips=[chip], scalings=rules).scaling for chip in chips} == {((0.0001, -0.1),)}
+
+
+@pytest.mark.parametrize("scale", [0, 1e-300, -1e300])
+def test_a_scale_that_is_none_is_refused(tmp_path: Path, scale: float) -> None:
+    item = scene(tmp_path / "a.tif", 0, 1, 1)
+    item.assets["B02"].extra_fields["raster:bands"] = [{"scale": scale, "offset": 0}]
+    with pytest.raises(ItemError, match=r"item a, asset B02: .* is no scale"):
+        plan([item])
+
+
+@pytest.mark.parametrize("without", [0, 1, 2])
+def test_headers_of_the_whole_do_for_any_chip(tmp_path: Path, without: int) -> None:
+    """Whether items say where they lie, or not: then all of them may be needed."""
+    items = [scene(tmp_path / f"{name}.tif", 0, at, 1, 80 * at, 80) for at, name in enumerate("ab")]
+    for item in items[:without]:
+        item.geometry = None
+    cube, _ = read_manifest(plan(items, chips=[Window(-5, 60, 50, 40)]))
+    np.testing.assert_array_equal(cube.valid[0, 0], np.arange(-5, 45)[:, None] >= np.zeros(40))
 
 
 def test_kept_bytes_are_not_fetched_again_and_show_the_same(tiles: list[pystac.Item]) -> None:

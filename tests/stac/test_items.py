@@ -179,3 +179,8 @@ def test_the_collector_runs_again() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_collection_is_a_name() -> None:
+    with pytest.raises(ItemError, match=r"its collection is .*, no name"):
+        make_item(feature(collection=["c"]), "x")
