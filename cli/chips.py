@@ -107,7 +107,9 @@ def _open(items: Sequence[Item], options: dict[str, Any], folder: Path) -> StacD
     from geomask.plan.sources import index_selection
 
     selection = _select(items, options)
-    kept = [HeaderIndex.load(path) for path in (options["index"], folder / "headers.parquet") if path and path.exists()]
+    held_here = folder / "headers.parquet"
+    paths = [path for path in (options["index"], held_here if held_here.exists() else None) if path]
+    kept = [HeaderIndex.load(path) for path in paths]
     index = HeaderIndex({href: entry for held in kept for href, entry in held.entries(held).items()})
     if options["crs"] is None:
         with progress("read headers", "file") as advance:
@@ -143,7 +145,9 @@ def _grid(selection: Selection, items: Sequence[Item], index: HeaderIndex, optio
     if options["crs"] is None:
         grid = choose_grid(selection, items, index)
         return part_of(grid, options["bbox"]) if options["bbox"] else grid
-    bounds = options["bbox"] or tuple(shapely.total_bounds(footprints(items, options["crs"])).tolist())
-    if not bounds[0] < bounds[2]:
-        raise GridError(f"no item says where it lies in {options['crs']}; name a --bbox")
+    bounds = options["bbox"]
+    if bounds is None:
+        bounds = tuple(shapely.total_bounds(footprints(items, options["crs"])).tolist())
+        if not bounds[0] < bounds[2]:
+            raise GridError(f"no item says where it lies in {options['crs']}; name a --bbox")
     return Grid.snap(options["crs"], bounds, options["res"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,9 @@ from geomask.progress import progress
 from .options import items_argument, load_items, mosaic_option, names_of, numbers_of, slots_option
 
 if TYPE_CHECKING:
-    from geomask.stac.slot_rule import Mosaic, SlotRule
+    from geomask.train.baselines import Method
+    from geomask.train.run import Run
+    from geomask.train.task import Task
 
 
 @click.command()
@@ -45,24 +47,17 @@ if TYPE_CHECKING:
 @click.option("--fold", default=0, show_default=True, help="The split to train on, from 0.")
 @click.option("--steps", default=500, show_default=True, type=click.IntRange(1), help="Updates of the network.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-def train(  # a parameter an option
+def train(
     items: str,
-    labels: Path | None,
-    cuts: str,
-    column: str | None,
     out: Path,
-    method: str,
+    method: Method,
     budget: str,
-    profile: str,
-    bands: str,
-    slots: SlotRule,
-    mosaic: Mosaic,
-    cell: int,
     guard: int,
     folds: int,
     fold: int,
     steps: int,
     seed: int,
+    **options: Any,
 ) -> None:
     """Learn which channels to read, and the network that uses them.
 
@@ -75,43 +70,55 @@ def train(  # a parameter an option
         raise click.BadParameter(
             f"{fold} is none of the {folds} splits; choose from 0 to {folds - 1}", param_hint="--fold"
         )
-    values, names = numbers_of(cuts, "--cuts"), names_of(bands)
-
+    options["cuts"], options["bands"] = numbers_of(options["cuts"], "--cuts"), names_of(options["bands"])
     from geomask.plan.cost import parse_budget
-    from geomask.stac.profile import load_profile
     from geomask.train.run import check_folder
 
     parse_budget(budget)  # what can be wrong at once is said before anything is read
     check_folder(out)
     from geomask.train.crowd import Job, train_alone
     from geomask.train.step import Settings
-    from geomask.train.task import prepare, prepare_store
+    from geomask.train.task import prepare_store
 
-    if is_store:
-        task = prepare_store(items, guard, folds)
-    else:
-        meaning, found, rule = load_profile(profile), load_items(items), replace(slots, mosaic=mosaic)
-        chosen = meaning.select(names or None)
-        with progress("read chips", "file") as advance:
-            asked = (found, chosen, str(labels), values, rule, cell, guard, folds, advance)
-            task = prepare(*asked, profile=meaning.name, column=column)
+    task = prepare_store(items, guard, folds) if is_store else _read_chips(items, guard, folds, options)
     with progress("train", "step") as advance:
-        job = Job(method, fold, seed)  # type: ignore[arg-type]
-        run = train_alone(task, job, budget, Settings(steps=steps), out, advance)
-    record = run.record
-    click.echo(
-        json.dumps(
-            {
-                "run": str(out),
-                "method": record.method,
-                "classes": record.class_names,
-                "channels": run.selection.names,
-                "planned_bytes": record.planned_nbytes,
-                "dense_bytes": record.dense_nbytes,
-                "scores": record.scores,
-            }
+        run = train_alone(task, Job(method, fold, seed), budget, Settings(steps=steps), out, advance)
+    click.echo(json.dumps({"run": str(out), **_summary(run)}))
+
+
+def _read_chips(items: str, guard: int, folds: int, options: dict[str, Any]) -> Task:
+    """The chips of items."""
+    from geomask.stac.profile import load_profile
+    from geomask.train.task import prepare
+
+    profile, rule = load_profile(options["profile"]), replace(options["slots"], mosaic=options["mosaic"])
+    found, bands = load_items(items), profile.select(options["bands"] or None)
+    with progress("read chips", "file") as advance:
+        return prepare(
+            found,
+            bands,
+            str(options["labels"]),
+            options["cuts"],
+            rule,
+            options["cell"],
+            guard,
+            folds,
+            advance,
+            profile=profile.name,
+            column=options["column"],
         )
-    )
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    record = run.record
+    return {
+        "method": record.method,
+        "classes": record.class_names,
+        "channels": run.selection.names,
+        "planned_bytes": record.planned_nbytes,
+        "dense_bytes": record.dense_nbytes,
+        "scores": record.scores,
+    }
 
 
 def _check_source(is_store: bool) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torchgeo.datasets import GeoDataset
+from torchgeo.datasets import GeoDataset, UnionDataset
 
 from ..cog.index import HeaderIndex
 from ..errors import GridError, ItemError, SelectionError
@@ -20,7 +20,7 @@ from ..read.kept import Kept
 from ..read.reader import read_manifest
 from ..signing import signed_by
 from .extent import OutsideError, make_index, meets, naive
-from .joined import JoinedDataset
+from .joined import JoinedDataset, unite_samples
 from .labels import ArrayLabels
 from .sample import Sample, SampleForm, unstack
 
@@ -218,6 +218,10 @@ class StacDataset(GeoDataset):
     def __and__(self, other: GeoDataset) -> JoinedDataset:
         """The chips with what another dataset has at the same place, such as labels in its ``mask``."""
         return JoinedDataset(self, other)
+
+    def __or__(self, other: GeoDataset) -> UnionDataset:
+        """The chips of both, see `unite_samples`."""
+        return UnionDataset(self, other, collate_fn=unite_samples)
 
     def _batch(self, windows: Sequence[Window], seen: np.ndarray) -> Sample:
         """Chips of one size; `seen` is bool (chips, channels)."""

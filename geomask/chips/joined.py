@@ -9,6 +9,8 @@ import torch
 from torchgeo.datasets import IntersectionDataset
 from torchgeo.datasets.utils import Sample
 
+from .classes import IGNORE
+
 if TYPE_CHECKING:
     from torchgeo.datasets import GeoDataset
     from torchgeo.datasets.utils import GeoSlice
@@ -27,6 +29,23 @@ def join_samples(samples: Sequence[Sample]) -> Sample:
     for name in first.keys() & second.keys() - {*PLACES}:
         joined[name] = torch.cat([first[name], second[name]])
     return joined
+
+
+def unite_samples(samples: Sequence[Sample]) -> Sample:
+    """Samples of one place as one: what is not valid or has no label in the first ones is taken from the next.
+
+    All else is of the first that has it. torchgeo takes the larger of two values, and has none for two kinds of bounds.
+    """
+    united, *others = samples
+    for other in others:
+        fills = {**other, **united}
+        if "valid" in united and "valid" in other:
+            fills["image"] = torch.where(united["valid"], united["image"], other["image"])
+            fills["valid"] = united["valid"] | other["valid"]
+        if "mask" in united and "mask" in other:
+            fills["mask"] = torch.where(united["mask"] != IGNORE, united["mask"], other["mask"])
+        united = fills
+    return united
 
 
 class JoinedDataset(IntersectionDataset):

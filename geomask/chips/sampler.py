@@ -46,11 +46,12 @@ class RandomChipSampler(SpatialSampler):
         super().__init__(dataset, roi=roi)  # type: ignore[arg-type]  # several polygons are fine
         self._grid, self._rng = grid_of(dataset), np.random.default_rng(generator)
         self._size = (size, size) if isinstance(size, int) else size
-        self._region = _in_pixels(self.geometry, self._grid)
+        region = _in_pixels(self.geometry, self._grid)
+        parts = shapely.get_parts(shapely.buffer(region, SLACK, join_style="mitre"))
+        self._parts = parts[~shapely.is_empty(parts)]
+        shapely.prepare(self._parts)
         self._places = self._find_places()
-        shapely.prepare(room := shapely.buffer(self._region, SLACK, join_style="mitre"))
-        self._room = room
-        self._length = length or max(1, round(shapely.area(self._region) / (self._size[0] * self._size[1])))
+        self._length = length or max(1, round(shapely.area(region) / (self._size[0] * self._size[1])))
         self._draw(1)
 
     @property
@@ -65,23 +66,23 @@ class RandomChipSampler(SpatialSampler):
 
     def _find_places(self) -> np.ndarray:
         """First row, first column, and how many of both a chip may begin with, of each part's box: int64 (parts, 4)."""
-        left, top, right, bottom = shapely.bounds(shapely.get_parts(self._region)).reshape(-1, 4).T
+        left, top, right, bottom = shapely.bounds(self._parts).reshape(-1, 4).T
         rows, cols = self._size
-        first = np.ceil(np.stack([top, left], 1) - SLACK)
-        last = np.floor(np.stack([bottom - rows, right - cols], 1) + SLACK)
-        places = np.concatenate([first, last - first + 1], 1).astype(np.int64)
-        return places[(places[:, 2:] > 0).all(1)]
+        first = np.ceil(np.stack([top, left], 1))
+        last = np.floor(np.stack([bottom - rows, right - cols], 1))
+        return np.concatenate([first, np.maximum(last - first + 1, 0)], 1).astype(np.int64)
 
     def _draw(self, count: int) -> np.ndarray:
         """First row and column of `count` chips, int64 (count, 2)."""
         weights = self._places[:, 2:].prod(1).astype(np.float64)
         drawn, tries = list[np.ndarray](), 0
         while count > 0:
-            if not len(weights) or tries > TRIES:
+            if not weights.any() or tries > TRIES:
                 raise GridError(f"no chip of {self._size} rows and columns fits the region; shrink it")
-            parts = self._places[self._rng.choice(len(weights), max(64, 2 * count), p=weights / weights.sum())]
-            corners = parts[:, :2] + self._rng.integers(0, parts[:, 2:])
-            corners = corners[shapely.covers(self._room, self._boxes(corners))][:count]
+            parts = self._rng.choice(len(weights), max(64, 2 * count), p=weights / weights.sum())
+            corners = self._places[parts, :2] + self._rng.integers(0, self._places[parts, 2:])
+            # of its own part: boxes of parts may overlap, and a place in two of them would be drawn twice as often
+            corners = corners[shapely.covers(self._parts[parts], self._boxes(corners))][:count]
             tries = 0 if len(corners) else tries + len(parts)
             count -= len(corners)
             drawn.append(corners)

@@ -119,13 +119,15 @@ class ChipStore(Dataset[Sample]):
     def __len__(self) -> int:
         return self.record.chips
 
-    def __getitem__(self, position: int | Sequence[int]) -> Sample:
+    def __getitem__(self, position: int | np.integer[Any] | Sequence[int]) -> Sample:
         """The sample of a chip, 0-based; a negative one counts from the end. Raises IndexError beyond.
 
         Of several positions the samples come stacked, with no copy in between, for a loader of whole batches:
         ``DataLoader(store, batch_size=None, sampler=BatchSampler(RandomSampler(store), 64, drop_last=False))``.
         """
-        return self.__getitems__([position])[0] if isinstance(position, int) else self._batch(position)
+        return (
+            self.__getitems__([int(position)])[0] if isinstance(position, int | np.integer) else self._batch(position)
+        )
 
     def __getitems__(self, positions: Sequence[int]) -> list[Sample]:
         """The samples of some chips. Raises IndexError for one that is not there."""

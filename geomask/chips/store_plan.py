@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Bytes of a part's pixels, as float32 in memory. The chips in a part are a power of 4, so that they can be a square.
 PART_NBYTES = 1 << 27
 
+#: Places for chips that are looked at, most of which may have no item: each takes some hundred bytes of memory.
+PLACES = 1 << 22
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StorePlan:
@@ -48,8 +51,14 @@ def find_chips(dataset: StacDataset, size: tuple[int, int], stride: tuple[int, i
     """Windows of all chips of `size` every `stride` that meet an item, and a label where the dataset has labels.
 
     int64 (chips, 4), each row as `Window` has it; neighbours come together, so that a part shares few tiles with
-    others. Raises GridError where there is none.
+    others. Raises GridError where there is none, or where the grid has more than `PLACES` of them.
     """
+    grid = dataset.grid
+    if (places := -(-grid.height // stride[0]) * -(-grid.width // stride[1])) > PLACES:
+        raise GridError(
+            f"a grid of {grid.height} x {grid.width} pixels has {places} places for chips, more than {PLACES}; "
+            "choose a smaller area, larger pixels or larger chips"
+        )
     windows = _near(dataset, np.array([(w.row_off, w.col_off, *size) for w in tile_grid(dataset.grid, size, stride)]))
     windows = windows[in_squares(windows, max(stride))] if len(windows) else windows
     if dataset.labels is not None and len(windows):

@@ -107,7 +107,7 @@ def write_store(
 
 
 def _begin(folder: Path, dataset: StacDataset, plan: StorePlan) -> Path:
-    """Write everything but the parts; ``zarr.json`` comes last, so that a folder which has one has the rest."""
+    """Write everything but the parts; ``zarr.json`` comes last. A store that has lost some of it gets that back."""
     record = plan.record
     if (folder / "zarr.json").exists():
         held = StoreRecord.load(folder)
@@ -116,11 +116,13 @@ def _begin(folder: Path, dataset: StacDataset, plan: StorePlan) -> Path:
                 f"{folder} holds chips that were made from something else ({held.digest[:12]}, not "
                 f"{record.digest[:12]}); name another folder"
             )
-        return folder
+        if _has_rest(folder, record):
+            return folder
+    else:
+        (folder / "receipt.json").unlink(missing_ok=True)
     save_items([_bare(item) for item in plan.items], folder / "items.json")
     dataset.selection.save(folder / "selection.json")
     dataset.headers.save(folder / "headers.parquet")
-    (folder / "receipt.json").unlink(missing_ok=True)
     for name, array in record.arrays.items():
         write_text(folder / name / "zarr.json", json.dumps(array.document(), indent=1) + "\n")
     window = record.arrays["window"]
@@ -128,6 +130,12 @@ def _begin(folder: Path, dataset: StacDataset, plan: StorePlan) -> Path:
     said = {"geomask": "chips", "version": VERSION, "created_with": f"geomask {version('geomask')}", **asdict(record)}
     write_text(folder / "zarr.json", json.dumps(group_document(said, record.arrays), indent=1) + "\n")
     return folder
+
+
+def _has_rest(folder: Path, record: StoreRecord) -> bool:
+    """Whether all is there but perhaps parts."""
+    names = ["selection.json", "items.json", "headers.parquet", *(f"{name}/zarr.json" for name in record.arrays)]
+    return record.arrays["window"].is_there(folder, 0) and all((folder / name).exists() for name in names)
 
 
 def _write_part(folder: Path, record: StoreRecord, part: int, values: dict[str, np.ndarray]) -> None:

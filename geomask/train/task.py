@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..chips.cells import as_windows, overlap, tile_grid
 from ..chips.labels import name_classes, open_labels
 from ..chips.memory import Chips, keep_inner, read_chips
@@ -114,7 +116,7 @@ def prepare(
 
 
 def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3) -> Task:
-    """The chips of a chip store, each of them a cell. Nothing is fetched.
+    """The chips of a chip store, each of them a cell, by row, then column, as `prepare` has them. Nothing is fetched.
 
     Labels within `guard` pixels of a chip's edge are left out, and then chips without a label. Raises RunError where
     there is no such store, SelectionError where its chips overlap or show a single class, and GridError where the
@@ -125,7 +127,8 @@ def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3) -> Task:
     store = ChipStore(folder)
     if overlap(store.windows):
         raise SelectionError(f"chips of {folder} overlap: a split would train on what it tests; make some side by side")
-    chips = keep_inner(store.load(), guard)
+    order = np.lexsort((store.windows[:, 1], store.windows[:, 0])).tolist()
+    chips = keep_inner(store.load(order), guard)
     names = store.record.classes or name_classes((), chips.classes)
     cost = Cost.of(store.selection, store.items, store.headers, store.grid, as_windows(store.windows))
     nothing = Receipt(0, 0, headers=(), runs=(), refetches=(), fallbacks=(), seconds=0.0)

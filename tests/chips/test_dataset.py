@@ -9,6 +9,7 @@ import items as stac
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import torch
 from pyproj import CRS
 from torch.utils.data import DataLoader
@@ -284,12 +285,14 @@ def test_files_that_differ_in_scale_need_a_profile_that_says_which(tmp_path: Pat
     places = {500_000: 1e-4, 503_000: 2e-4}
     found = []
     for east, scale in places.items():
-        (item,) = stac.write_items(tmp_path / str(east), dates=1, bands=("B02",), origin=(east, 5_000_000))
+        place = tmp_path / str(east)
+        (item,) = stac.write_items(place, dates=1, bands=("B02",), origin=(east, 5_000_000), driver="GTiff")
         item.id = f"at {east}"
         fields = item.assets["B02"].extra_fields
         for name in ("bands", "raster:scale", "raster:offset"):
             del fields[name]
-        fields["raster:bands"] = [{"scale": scale, "offset": 0}]
+        with rasterio.open(item.assets["B02"].href, "r+") as file:
+            file.scales = (scale,)
         found.append(item)
     slots, grid = make_slots(found), Grid("EPSG:32633", 500_000, 5_000_000, 10, 10, 100, 390)
     chips = StacDataset(found, Selection.dense(slots, BANDS[:1]), grid)

@@ -18,7 +18,7 @@ from torchgeo.samplers import (
 )
 
 from geomask.chips.dataset import StacDataset
-from geomask.chips.joined import JoinedDataset, join_samples
+from geomask.chips.joined import JoinedDataset, join_samples, unite_samples
 from geomask.chips.sampler import RandomChipSampler
 from geomask.errors import GridError
 from geomask.grid import Grid, Window
@@ -159,6 +159,35 @@ def test_a_union_shows_what_either_has_and_passes_over_what_lies_outside(tmp_pat
     assert corners <= {*range(71), *range(300, 371)}
     assert min(corners) < 80
     assert max(corners) > 299
+
+
+def test_a_union_takes_what_is_not_valid_from_the_other_and_its_labels(
+    chips: StacDataset, raster: Classes, truth: np.ndarray
+) -> None:
+    left, _, _, top = chips.grid.bounds
+    index = (
+        slice(left, left + 300),
+        slice(top - 300, top),
+        slice(pd.Timestamp("2020-01-01"), pd.Timestamp("2020-03-01")),
+    )
+    both = (chips | raster)[index]
+    alone = chips[index]
+    assert both["mask"].tolist() == at(truth, Window(0, 0, 30, 30)).tolist()
+    assert all(torch.equal(both[name], alone[name]) for name in alone)
+    january, february = (StacDataset(chips.items[at : at + 2], chips.selection, chips.grid) for at in (0, 2))
+    assert not january[index]["valid"][2:].any()
+    halves = (january | february)[index]
+    assert all(torch.equal(halves[name], alone[name]) for name in alone)
+
+
+def test_below_zero_a_valid_pixel_is_not_lost_in_a_union() -> None:
+    one = {"image": torch.tensor([-5.0, 0.0, 0.0]), "valid": torch.tensor([True, False, False])}
+    other = {"image": torch.tensor([0.0, -7.0, 0.0]), "valid": torch.tensor([False, True, False])}
+    united = unite_samples([{**one, "mask": torch.tensor([2, -1])}, {**other, "mask": torch.tensor([4, 0])}])
+    assert united["image"].tolist() == [-5, -7, 0]
+    assert united["valid"].tolist() == [True, True, False]
+    assert united["mask"].tolist() == [2, 0]
+    assert unite_samples([other]) is other
 
 
 def test_labels_on_the_left_must_lie_on_the_chips_grid(chips: StacDataset, raster: Classes, truth: np.ndarray) -> None:

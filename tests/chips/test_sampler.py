@@ -76,6 +76,22 @@ def test_chips_of_a_part_stay_in_its_cells_and_reach_their_edges() -> None:
     assert np.abs(apart).max(-1).min() > 4  # twice the guard lies between them
 
 
+def test_a_part_inside_of_anothers_box_is_not_drawn_more_often() -> None:
+    """A frame three pixels wide, and an island in its middle: each has a box that holds the island."""
+    chips = dataset(21, 21)
+    frame = [Window(0, 0, 21, 3), Window(0, 18, 21, 3), Window(0, 3, 3, 15), Window(18, 3, 3, 15)]
+    roi = cells_roi(chips.grid, [*frame, Window(9, 9, 3, 3)])
+    drawn = Counter(places(chips, RandomChipSampler(chips, size=3, length=2920, roi=roi, generator=0)))
+    assert len(drawn) == 73
+    assert 15 < drawn[9, 9] < 65  # of 40, which a box drawn twice would double
+
+
+def test_a_region_beside_the_chips_is_an_error() -> None:
+    for roi in (shapely.box(0, 0, 1, 1), shapely.Polygon()):
+        with pytest.raises(GridError, match="no chip of"):
+            RandomChipSampler(dataset(9, 9), size=3, roi=roi)
+
+
 def test_in_a_region_that_is_no_rectangle_chips_lie_within() -> None:
     chips = dataset(50, 50)
     left, bottom, right, top = chips.grid.bounds

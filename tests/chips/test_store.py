@@ -86,6 +86,8 @@ def test_a_chip_of_the_store_is_the_datasets_sample(dataset: StacDataset, store:
             assert torch.equal(got[name], values)
             assert got[name].dtype == values.dtype
     assert torch.equal(store[-1]["image"], store[11]["image"])
+    assert torch.equal(store[np.int64(3)]["image"], store[3]["image"])
+    assert torch.equal(store[np.array([3])]["image"][0], store[3]["image"])
     with pytest.raises(IndexError):
         store[12]
 
@@ -207,6 +209,20 @@ def test_a_part_of_which_a_file_is_short_is_read_again(
     assert short.read_bytes() == (folder / "valid" / "c" / "1" / "0" / "0" / "0").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["items.json", "headers.parquet", "selection.json", "window/c/0/0", "image/zarr.json"])
+def test_what_a_store_has_lost_comes_back(
+    dataset: StacDataset, plan: StorePlan, folder: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "store")
+    (tmp_path / "store" / name).unlink()
+    again = write_store(tmp_path / "store", dataset, plan)
+    assert (tmp_path / "store" / name).stat().st_size == (folder / name).stat().st_size
+    assert again.parts == 3  # none of them was read again
+    mended = ChipStore(tmp_path / "store")
+    assert len(mended.items) == 2
+    assert torch.equal(mended[5]["image"], ChipStore(folder)[5]["image"])
+
+
 def test_the_digest_is_of_everything_that_the_chips_are_made_from(dataset: StacDataset, plan: StorePlan) -> None:
     windows = find_chips(dataset, SIZE, SIZE)
     same = StacDataset(dataset.items[::-1], dataset.selection, dataset.grid, dataset.labels)
@@ -306,6 +322,12 @@ def test_chips_without_an_item_or_a_label_are_left_out(dataset: StacDataset) -> 
     labels[40, 330] = -1
     with pytest.raises(GridError, match="meets an item and a label"):
         find_chips(labelled, SIZE, SIZE)
+
+
+def test_a_grid_of_more_places_than_can_be_looked_at_is_an_error(dataset: StacDataset) -> None:
+    vast = Grid(dataset.grid.crs, dataset.grid.left, dataset.grid.top, 0.001, 0.001, 1_000_000, 900_000)
+    with pytest.raises(GridError, match=r"has 878906250 places for chips.* smaller area, larger pixels"):
+        find_chips(StacDataset(dataset.items, dataset.selection, vast), SIZE, SIZE)
 
 
 def test_a_selection_of_nothing_is_an_error(dataset: StacDataset) -> None:
