@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..plan.request import Source
 
-#: Bytes that are kept unless told otherwise: all tiles of a scene's three bands at nine dates, about.
+#: Bytes that are kept unless told otherwise: two thousand GeoTIFF tiles of a quarter of a megabyte.
 LIMIT = 1 << 29
 
 
