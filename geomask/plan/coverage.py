@@ -114,6 +114,17 @@ class Coverage:
             fills += self._fill_slot(slot, chips[here], at[here], boxes)
         return fills
 
+    def fills(self, assets: Iterable[str], windows: np.ndarray | None = None) -> dict[str, list[Fill]]:
+        """`fill` of several assets: found once for those that the same items have, as nearly all are."""
+        shared: dict[bytes, list[Fill]] = {}
+        found = {}
+        for asset in assets:
+            having = self._have(asset).tobytes()
+            if having not in shared:
+                shared[having] = self.fill(asset, windows)
+            found[asset] = shared[having]
+        return found
+
     def best(self, slot: int, asset: str) -> Item | None:
         """The item of a slot that comes first of those with an asset."""
         first, stop = np.searchsorted(self.slots, (slot, slot + 1)).tolist()

@@ -70,7 +70,7 @@ def find_files(
         raise ItemError(f"no item fills any slot of the selection ({first} to {last}); search those dates")
     bands = [selection.bands[number] for number in sorted({channel.band for channel in selection.channels})]
     coverage.check(bands)
-    fills = {asset: coverage.fill(asset, windows) for asset in dict.fromkeys(band.asset for band in bands)}
+    fills = coverage.fills(dict.fromkeys(band.asset for band in bands), windows)
     files = []
     for number, channel in enumerate(selection.channels):
         band = selection.bands[channel.band]

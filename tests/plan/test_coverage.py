@@ -255,3 +255,14 @@ def test_what_a_crs_does_not_reach_has_an_empty_footprint() -> None:
     found = pystac.Item("a", ring((-120, -80), (-119, -80), (-119, -79)), None, START, {})
     (shape,) = footprints([found], "+proj=gnom +lat_0=50 +lon_0=10")
     assert shape.is_empty
+
+
+def test_several_assets_are_filled_as_each_alone() -> None:
+    items = [item("clear", BOTH, 0, 1, assets=("red", "green")), item("cloudy", BOTH, 1, 90, assets=("red", "nir"))]
+    found, windows = coverage(items), window_array([CHIP])
+    together = found.fills(("red", "green", "nir", "red"), windows)
+    assert {asset: [fill.item.id for fill in fills] for asset, fills in together.items()} == {
+        "red": ["clear"],
+        "green": ["clear"],
+        "nir": ["cloudy"],
+    }
