@@ -13,7 +13,7 @@ import torch
 from rasterio.transform import from_origin
 
 from geomask.fetch import Trip
-from geomask.masks.gates import HardGate
+from geomask.masks.hard import HardGate
 from geomask.read.receipt import Receipt
 from geomask.selection import Selection
 from geomask.stac.profile import Band

@@ -10,6 +10,8 @@ import numpy as np
 from ..chips.labels import IGNORE
 from ..errors import SelectionError
 from ..masks.fixed import random_channels, uniform_channels
+from ..masks.hard import HardGate
+from ..masks.selector import ConcreteSelector
 from .step import Settings, Trained, Training
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def train_method(
         channels = random_channels(cost, budget, seed)
     else:
         raise SelectionError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
-    return Training(chips, split, channels, settings, seed, on_step).finish()
+    return Training(chips, split, HardGate(channels), settings, seed, on_step).finish()
 
 
 def train_within(
@@ -78,7 +80,7 @@ def train_within(
         if high - low <= 1 or (best and attempt >= TRIES):
             break
         number = min(high - 1, max(low + 1, int(heads))) if attempt < TRIES else high - 1
-        training = Training(chips, split, number, settings, seed, on_step)
+        training = Training(chips, split, ConcreteSelector(count, number), settings, seed, on_step)
         spent = cost.total(training.freeze())
         if spent <= budget:
             low, best = number, training

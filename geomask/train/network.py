@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..masks.gates import HardGate
+from ..masks.hard import HardGate
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ..masks.gate import Gate
 
 
 class SmallNet(nn.Sequential):
@@ -46,12 +48,12 @@ class MaskedNetwork(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, mean: Tensor, deviation: Tensor, gate: nn.Module, network: nn.Module) -> None:
+    def __init__(self, mean: Tensor, deviation: Tensor, gate: Gate, network: nn.Module) -> None:
         """`mean` and `deviation` are float32 (channels,); `gate` and `network` map as their names say."""
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
-        self.gate = gate
+        self.gate: Gate = gate
         self.network = network
 
     def standardise(self, image: Tensor, valid: Tensor) -> Tensor:

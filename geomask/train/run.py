@@ -131,7 +131,7 @@ def load_run(folder: str | Path) -> Run:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from ..masks.gates import HardGate
+    from ..masks.hard import HardGate
     from .network import MaskedNetwork, SmallNet
     from .step import Settings
 

@@ -17,8 +17,3 @@ def learning_rate(step: int, steps: int, turn: int) -> float:
     if step < turn:
         return rise
     return rise * (0.02 + 0.49 * (1 + math.cos(math.pi * (step - turn) / max(1, steps - turn))))
-
-
-def temperature(step: int, turn: int, start: float = 10.0, end: float = 0.05) -> float:
-    """Temperature at `step` of `turn`, geometrically from `start` to `end` (Balin, Abid & Zou 2019)."""
-    return float(start * (end / start) ** (step / max(1, turn - 1)))

@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..chips.labels import IGNORE
-from ..masks.gates import ConcreteSelector, HardGate
 from .network import MaskedNetwork, SmallNet, channel_statistics, fold
-from .schedule import learning_rate, temperature
+from .schedule import learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ..chips.split import Split
     from ..chips.store import Chips
+    from ..masks.gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,18 @@ class Training:
         self,
         chips: Chips,
         split: Split,
-        gate: Sequence[int] | int,
+        gate: Gate,
         settings: Settings,
         seed: int,
         on_step: Callable[[], object] | None = None,
     ) -> None:
-        """`gate` is a hard gate's channels, or the number of heads of a selector; `on_step` is called at each step."""
+        """`gate` is trained in place; `on_step` is called at each step."""
         self._on_step = on_step
         self._chips, self._split, self._settings, self._seed = chips, split, settings, seed
         self._step = 0
-        self._generator = torch.Generator().manual_seed(seed)
         part = chips.take(split.train)
         with self._leg():
-            self.model = _model(part, gate, settings, self._generator)
+            self.model = _model(part, gate, settings)
         self._optimizer = _optimizer(self.model, settings)
         self._pixels = self.model.standardise(torch.from_numpy(part.image), torch.from_numpy(part.valid))
         self._labels = torch.from_numpy(part.labels)
@@ -97,8 +96,7 @@ class Training:
     def freeze(self) -> list[int]:
         """Advance to the turn, make a selector a hard gate of distinct channels, and return those, ascending."""
         self._advance(self._settings.turn)
-        if isinstance(self.model.gate, ConcreteSelector):
-            self.model.gate = HardGate(self.model.gate.freeze())
+        self.model.gate = self.model.gate.freeze()
         return fold(self.model)[0]
 
     def finish(self) -> Trained:
@@ -116,7 +114,7 @@ class Training:
                 self._step += 1
                 if self._on_step:
                     self._on_step()
-                if isinstance(self.model.gate, HardGate) and self._step % self._settings.check_every == 0:
+                if self.model.gate.is_hard and self._step % self._settings.check_every == 0:
                     self._curve.append((self._step, score(self.model, self._chips, self._split.validation)))
 
     @contextmanager
@@ -130,24 +128,23 @@ class Training:
         settings, gate = self._settings, self.model.gate
         for group in self._optimizer.param_groups:
             group["lr"] = group["full_rate"] * learning_rate(self._step, settings.steps, settings.turn)
-        if isinstance(gate, ConcreteSelector):
-            gate.temperature = temperature(self._step, settings.turn)
-        pixels, labels = _turned(self._pixels, self._labels, self._generator)
+        gate.anneal(self._step / max(1, settings.turn - 1))
+        pixels, labels = _turned(self._pixels, self._labels)
         self.model.train()
-        logits = self.model.network(gate(pixels))
-        loss = functional.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=settings.smoothing)
+        choice = gate.draw(pixels)
+        logits = self.model.network(gate.apply_choice(pixels, choice))
+        task = functional.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=settings.smoothing)
+        loss = task + gate.penalty(choice)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
 
-def _model(chips: Chips, gate: Sequence[int] | int, settings: Settings, generator: torch.Generator) -> MaskedNetwork:
+def _model(chips: Chips, gate: Gate, settings: Settings) -> MaskedNetwork:
     mean, deviation = channel_statistics(chips.image, chips.valid)
-    heads = gate if isinstance(gate, int) else len(gate)
-    front = ConcreteSelector(len(mean), gate, generator) if isinstance(gate, int) else HardGate(list(gate))
-    network = SmallNet(heads, chips.classes, settings.width, settings.dropout)
+    network = SmallNet(gate.heads, chips.classes, settings.width, settings.dropout)
     # Channels last: a fifth less time a step on CPU.
-    return MaskedNetwork(mean, deviation, front, network.to(memory_format=torch.channels_last))
+    return MaskedNetwork(mean, deviation, gate, network.to(memory_format=torch.channels_last))
 
 
 def _optimizer(model: MaskedNetwork, settings: Settings) -> torch.optim.Optimizer:
@@ -156,10 +153,10 @@ def _optimizer(model: MaskedNetwork, settings: Settings) -> torch.optim.Optimize
     return torch.optim.AdamW([network, gate] if list(model.gate.parameters()) else [network], fused=True)
 
 
-def _turned(pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _turned(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels and labels under one random symmetry of the square; only half turns and flips where chips are oblong."""
     square = pixels.shape[-1] == pixels.shape[-2]
-    turns, flip = torch.randint(4, (2,), generator=generator).tolist()
+    turns, flip = torch.randint(4, (2,)).tolist()
     turns = turns if square else turns // 2 * 2
     pixels, labels = pixels.rot90(turns, (2, 3)), labels.rot90(turns, (1, 2))
     return (pixels.flip(3), labels.flip(2)) if flip % 2 else (pixels, labels)

@@ -11,7 +11,7 @@ from geomask.demo.server import Server
 from geomask.errors import ItemError
 from geomask.grid import Grid
 from geomask.infer.run import NODATA, infer, save_map
-from geomask.masks.gates import HardGate
+from geomask.masks.hard import HardGate
 from geomask.selection import Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import make_slots

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomask.masks.gates import ConcreteSelector, HardGate
+from geomask.masks.hard import HardGate
+from geomask.masks.selector import ConcreteSelector
 from geomask.train.network import MaskedNetwork, SmallNet, channel_statistics, fold
 
 
@@ -26,7 +27,7 @@ def test_the_folded_network_equals_the_gated_one_to_the_bit(heads: list[int], se
 
 
 def test_a_soft_gate_cannot_be_folded() -> None:
-    gate = ConcreteSelector(6, 2, torch.Generator())
+    gate = ConcreteSelector(6, 2)
     with pytest.raises(TypeError, match="freeze it first"):
         fold(network(gate, 2))
 

@@ -1,16 +1,6 @@
-from itertools import pairwise
-
 import pytest
 
-from geomask.train.schedule import WARM_UP, learning_rate, temperature
-
-
-def test_the_temperature_falls_geometrically_from_start_to_end() -> None:
-    values = [temperature(step, 101) for step in range(101)]
-    assert values[0] == 10
-    assert values[-1] == pytest.approx(0.05)
-    ratios = [after / before for before, after in pairwise(values)]
-    assert ratios == pytest.approx([0.005**0.01] * 100)
+from geomask.train.schedule import WARM_UP, learning_rate
 
 
 def test_the_rate_rises_stays_and_falls_after_the_turn() -> None:
@@ -23,4 +13,3 @@ def test_the_rate_rises_stays_and_falls_after_the_turn() -> None:
 
 def test_a_training_without_a_tail_has_a_rate() -> None:
     assert learning_rate(4, 5, 5) > 0
-    assert temperature(0, 1) == 10

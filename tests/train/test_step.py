@@ -5,7 +5,9 @@ import torch
 
 from geomask.chips.split import make_splits
 from geomask.chips.store import Chips
-from geomask.masks.gates import HardGate
+from geomask.masks.gate import Gate
+from geomask.masks.hard import HardGate
+from geomask.masks.selector import ConcreteSelector
 from geomask.train.baselines import majority_score
 from geomask.train.step import Settings, Trained, Training, predict, score
 
@@ -14,7 +16,12 @@ QUICK = Settings(steps=60, check_every=10)
 
 
 def train(chips: Chips, gate: list[int] | int, settings: Settings, seed: int) -> Trained:
-    return Training(chips, SPLIT, gate, settings, seed).finish()
+    return Training(chips, SPLIT, front(gate), settings, seed).finish()
+
+
+def front(gate: list[int] | int) -> Gate:
+    """A selector of so many heads, or a hard gate."""
+    return ConcreteSelector(12, gate) if isinstance(gate, int) else HardGate(gate)
 
 
 def weights(trained: Trained) -> list[torch.Tensor]:
@@ -72,7 +79,7 @@ def test_oblong_chips_train(chips: Chips) -> None:
 
 def test_what_is_trained_in_between_does_not_matter(chips: Chips) -> None:
     alone = train(chips, 3, QUICK, 0)
-    first, second = (Training(chips, SPLIT, heads, QUICK, 0) for heads in (3, 5))
+    first, second = (Training(chips, SPLIT, front(heads), QUICK, 0) for heads in (3, 5))
     first.freeze()
     second.freeze()
     torch.rand(3)

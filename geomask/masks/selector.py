@@ -1,7 +1,4 @@
-"""Gates: what stands between a model's input channels and its network.
-
-A gate maps (samples, channels, rows, columns) to (samples, heads, rows, columns).
-"""
+"""The Concrete selector: as many heads as channels are wanted, each of which learns to pick one."""
 
 from __future__ import annotations
 
@@ -11,24 +8,11 @@ from torch import Tensor, nn
 
 from ..errors import SelectionError
 from .fixed import spaced_centres
+from .gate import Choice, Gate
+from .hard import HardGate
 
 
-class HardGate(nn.Module):
-    """Passes the chosen channels and nothing else: y_j = x[channels_j]."""
-
-    channels: Tensor
-
-    def __init__(self, channels: list[int]) -> None:
-        """`channels` are positions in the input, one a head, 0-based."""
-        super().__init__()
-        self.register_buffer("channels", torch.tensor(channels, dtype=torch.int64))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(samples, channels, rows, columns) to (samples, heads, rows, columns)."""
-        return image.index_select(1, self.channels)
-
-
-class ConcreteSelector(nn.Module):
+class ConcreteSelector(Gate):
     """k softmax heads over U channels, sharpened until each picks one.
 
     Head j mixes the channels with weights m_j = softmax((a_j + g_j) / temperature), g_j Gumbel(0, 1) noise in training:
@@ -41,11 +25,11 @@ class ConcreteSelector(nn.Module):
     spacing, the strongest choice that learns nothing.
 
     Identity: where each a_j has one entry far above the rest, and those differ between heads, the gate equals
-    ``HardGate(self.freeze())`` at temperature 0.
+    ``self.freeze()`` at temperature 0.
     """
 
-    def __init__(self, count: int, heads: int, generator: torch.Generator) -> None:
-        """`count` channels in, `heads` out, 1 <= heads <= count; `generator` draws the noise. Raises SelectionError."""
+    def __init__(self, count: int, heads: int) -> None:
+        """`count` channels in, `heads` out, 1 <= heads <= count. Raises SelectionError."""
         super().__init__()
         if not 1 <= heads <= count:
             raise SelectionError(f"{heads} heads cannot pick distinct ones of {count} channels; choose 1 to {count}")
@@ -54,21 +38,32 @@ class ConcreteSelector(nn.Module):
         start = (-(distance**2) / (2 * (count / heads) ** 2)).clamp(min=-3)
         self.logits = nn.Parameter(start)
         self.temperature = 1.0
-        self._generator = generator
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(samples, channels, rows, columns) to (samples, heads, rows, columns)."""
+    @property
+    def heads(self) -> int:
+        """As many as channels are to be chosen."""
+        return len(self.logits)
+
+    def draw(self, image: Tensor) -> Choice:
+        """The weights of the channels in each head, float32 (samples, heads, channels)."""
         scores: Tensor = self.logits.expand(len(image), -1, -1)
         if self.training:
             # Noise of its own for each sample: as many draws of the gate in a step, at no cost.
-            uniform = torch.rand(scores.shape, generator=self._generator)
+            uniform = torch.rand(scores.shape)
             # Away from 0 and 1, where the noise is infinite.
             scores = scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()
-        weights = (scores / self.temperature).softmax(2)
-        return torch.einsum("nku,nuyx->nkyx", weights, image)
+        return ((scores / self.temperature).softmax(2),)
+
+    def apply_choice(self, image: Tensor, choice: Choice) -> Tensor:
+        """(samples, channels, rows, columns) to (samples, heads, rows, columns)."""
+        return torch.einsum("nku,nuyx->nkyx", choice[0], image)
+
+    def anneal(self, progress: float) -> None:
+        """Lower the temperature geometrically, from 10 to 0.05 (Balin, Abid & Zou 2019)."""
+        self.temperature = 10.0 * 0.005**progress
 
     @torch.no_grad()
-    def freeze(self) -> list[int]:
-        """The distinct channels, one a head, of the greatest joint probability (Hungarian assignment)."""
+    def freeze(self) -> HardGate:
+        """The gate of distinct channels, one a head, of the greatest joint probability (Hungarian assignment)."""
         _, channels = linear_sum_assignment(self.logits.log_softmax(1).numpy(), maximize=True)
-        return [int(channel) for channel in channels]
+        return HardGate([int(channel) for channel in channels])
