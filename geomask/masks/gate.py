@@ -48,7 +48,16 @@ class Gate(nn.Module, ABC):
     def freeze(self) -> Gate:
         """The hard gate of what was learned. A hard gate is its own."""
 
+    def spent(self, choice: Choice) -> Tensor | None:
+        """The share of all bytes that the choice takes, a scalar, for a training's log; None: it knows no prices."""
+        return None
+
     @property
     def is_hard(self) -> bool:
         """Whether it decides the same for good."""
+        return False
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether it decides by place: then chips are not turned in training, its units would stay where they are."""
         return False
