@@ -20,3 +20,18 @@ def parse_rate(text: str) -> float:
     if rate <= 0:
         raise ValueError(f"{text!r} is no bandwidth above 0: give a number and bit, kbit, Mbit or Gbit, such as 50Mbit")
     return rate
+
+
+def parse_bytes(text: str) -> float:
+    """Bytes from ``250000``, ``500kB``, ``2MB`` or ``1.5GiB``. Raises ValueError, with an example, on anything else."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)\s*([kKMG]?)(i?)B", text.strip())
+    if match:
+        base = 1024.0 if match[3] else 1000.0
+        scale: float = base ** " KMG".index(match[2].upper() or " ")
+        return float(match[1]) * scale
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no number of bytes: give a number and B, kB, MB, GB or MiB, such as 2MB"
+        ) from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: Exact bytes of a choice, bool of the shape of the prices: what its units share counts once.
 type Total = Callable[[np.ndarray], float]
@@ -18,22 +18,22 @@ def fill_budget(scores: np.ndarray, prices: np.ndarray, budget: float, total: To
 
     `scores` and `prices` are float (versions, ...); a price of infinity is never paid. The greedy solution of the
     multiple-choice knapsack (Sinha & Zoltners 1979): units go from nothing (0 bytes, score 0) along the upper hull of
-    their versions, the steps of most score a byte first, and a step that does not fit is passed over. Then each unit
-    that is still left out comes in at its best version that fits, whatever its score. So what costs nothing is always
-    in, and no unit is left out that would fit.
+    their versions, the steps of most score a byte first. A step that does not fit is passed over; a unit that is left
+    out by it comes in at its best version that fits. So what costs nothing is always in, and no unit is left out that
+    would fit, whatever its score.
 
     `total` tells the exact bytes where units share some, and is asked for each step; otherwise they are the sum of the
     prices.
     """
     flat, costs = scores.reshape(len(scores), -1), prices.reshape(len(prices), -1)
     purse = _Purse(costs, budget, total, prices.shape)
-    units, versions = _steps(flat, costs)
-    for unit, version in zip(units.tolist(), versions.tolist(), strict=True):
-        purse.afford(unit, version)
-    first = list(dict.fromkeys(units.tolist()))
-    ranked = np.argsort(-flat, axis=0, kind="stable")
+    units, versions = (column.tolist() for column in _steps(flat, costs))
+    ranked = np.argsort(-flat, axis=0, kind="stable").T.tolist()
+    for unit, version in zip(units, versions, strict=True):
+        if not purse.afford(unit, version) and purse.chosen[unit] < 0:
+            purse.enter(unit, (other for other in ranked[unit] if other != version))
     # What one unit brings along may make another one cheaper: until none comes in any more.
-    while sum(_enter(purse, unit, ranked[:, unit]) for unit in first if purse.chosen[unit] < 0):
+    while total and sum(purse.enter(unit, ranked[unit]) for unit in dict.fromkeys(units) if purse.chosen[unit] < 0):
         pass
     return purse.choice
 
@@ -68,9 +68,9 @@ class _Purse:
         self.chosen[unit] = before
         return False
 
-
-def _enter(purse: _Purse, unit: int, ranked: np.ndarray) -> bool:
-    return any(purse.afford(unit, version) for version in ranked.tolist())
+    def enter(self, unit: int, versions: Iterable[int]) -> bool:
+        """Take the first of some versions of a unit that fits."""
+        return any(self.afford(unit, version) for version in versions)
 
 
 def _steps(scores: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

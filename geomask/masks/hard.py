@@ -27,7 +27,10 @@ class HardGate(Gate):
     channels: Tensor
 
     def __init__(self, channels: Sequence[int]) -> None:
-        """`channels` are positions in the input, one a head, 0-based; -1 for a head that nothing fills."""
+        """`channels` are positions in the input, one a head, 0-based; -1 for a head that nothing fills.
+
+        Of an image with versions, positions are those of planes: version * channels + channel.
+        """
         super().__init__()
         self.register_buffer("channels", torch.tensor(channels, dtype=torch.int64))
 
@@ -41,9 +44,9 @@ class HardGate(Gate):
         return (self.channels,)
 
     def apply_choice(self, image: Tensor, choice: Choice) -> Tensor:
-        """(samples, channels, rows, columns) to (samples, heads, rows, columns)."""
-        channels = choice[0]
-        return image.index_select(1, channels.clamp(min=0)).masked_fill((channels < 0)[:, None, None], 0.0)
+        """(samples, [versions,] channels, rows, columns) to (samples, heads, rows, columns)."""
+        channels, planes = choice[0], image.flatten(1, -3)
+        return planes.index_select(1, channels.clamp(min=0)).masked_fill((channels < 0)[:, None, None], 0.0)
 
     def freeze(self) -> HardGate:
         """Itself."""

@@ -10,11 +10,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import SelectionError
+from .budget import Budget
 from .coverage import Coverage
 from .runs import LEADER_GAP, join_runs
 from .sources import find_files, find_pieces
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 
 
 WINDOW = ("row_off", "col_off", "height", "width")
+
+
+class Bill(NamedTuple):
+    """What reading takes, as a manifest of it would say."""
+
+    nbytes: int
+    """Planned bytes: headers and pixels."""
+    requests: int
+    """Planned requests: one for each header, and each run of bytes beyond it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +159,13 @@ class Cost:
 
     def total_of(self, selection: Selection, blocks: Sequence[int] | None = None) -> int:
         """`total` of a selection of the same slots and bands, each channel at the level that it says."""
+        return self.bill(selection, blocks).nbytes
+
+    def bill(self, selection: Selection, blocks: Sequence[int] | None = None) -> Bill:
+        """What a selection of the same slots and bands takes over these blocks (None: all), headers included.
+
+        Each channel is read at the level that it says; one that no item fills takes nothing.
+        """
         heads: dict[str, int] = {}
         places: dict[str, int] = {}
         files, parts = list[int](), list[Tiles]()
@@ -164,7 +181,8 @@ class Cost:
         tiles = Tiles.join(parts)
         owners = np.repeat(np.array(files, np.int64), [len(part.offsets) for part in parts])
         sizes = np.array(list(heads.values()), np.int64)
-        return int(sizes.sum()) + join_runs(owners, tiles.offsets, tiles.lengths, tiles.wholes, sizes, self.gap).nbytes
+        runs = join_runs(owners, tiles.offsets, tiles.lengths, tiles.wholes, sizes, self.gap)
+        return Bill(int(sizes.sum()) + runs.nbytes, len(sizes) + len(runs))
 
     def free_riders(self, channels: Iterable[int]) -> list[int]:
         """Channels that were left out and would not have cost a byte: their tiles are read for others."""
@@ -176,18 +194,18 @@ class Cost:
         beside = [channel for channel, of in enumerate(hrefs) if of & read and channel not in kept]
         return [channel for channel in beside if self.total(kept | {channel}) == total]
 
-    def budget(self, text: str) -> int:
-        """Bytes of a budget such as ``10%`` (of the dense plan) or ``250000`` (bytes).
+    def budget(self, text: str, bandwidth: float | None = None, least: float | None = None) -> int:
+        """Bytes of a budget such as ``10%`` (of the dense plan), ``250000``, ``2MB``, or ``1.5s`` at `bandwidth` bit/s.
 
-        Raises SelectionError where it is neither, below the cheapest channel, above all channels, or where nobody knows
-        what a channel takes.
+        `least` is what the cheapest channel takes, where that is not at the level that the selection says. Raises
+        SelectionError where the text is none of these, the budget is below the cheapest channel or above all of them,
+        or nobody knows what a channel takes.
         """
         for slot, band in sorted(self.unknown):
             name = f"{self.selection.slots[slot].name}/{self.selection.bands[band].name}"
             raise SelectionError(f"{name} has no price: GDAL reads its file; rewrite it with GDAL's COG driver")
-        number, share = parse_budget(text)
-        nbytes = number / 100 * self.dense if share else number
-        cheapest = int(self.alone[self.alone > 0].min(initial=self.dense))
+        nbytes = Budget.parse(text).nbytes(self.dense, bandwidth)
+        cheapest = int(self.alone[self.alone > 0].min(initial=self.dense) if least is None else least)
         if not cheapest <= nbytes <= self.dense:
             raise SelectionError(
                 f"a budget of {text} is {nbytes:,.0f} bytes; choose from {cheapest:,} (the cheapest channel) "
@@ -204,11 +222,3 @@ def _table(layout: Layout, level: int | None, index: int, grid: Grid, blocks: np
     met[filled[at]], counts[filled[at]] = True, tiles.counts
     starts = np.concatenate([[0], np.cumsum(counts)])
     return Table(layout.href, len(layout.header), met, Tiles(starts, tiles.offsets, tiles.lengths, tiles.wholes))
-
-
-def parse_budget(text: str) -> tuple[float, bool]:
-    """The number of a budget, and whether it is a percentage. Raises SelectionError where it is neither."""
-    try:
-        return float(text.removesuffix("%")), text.endswith("%")
-    except ValueError:
-        raise SelectionError(f"a budget is a percentage such as 10% or a number of bytes, not {text!r}") from None
