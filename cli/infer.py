@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the map and its item.",
 )
+@click.option("--network", metavar="MODULE:FUNCTION", help="The network of RUN, where it is your own code.")
 @sign_option
-def infer(run: Path, items: str, out: Path, sign: Sign | None) -> None:
+def infer(run: Path, items: str, out: Path, network: str | None, sign: Sign | None) -> None:
     """Map what the items of ITEMS show with the network of RUN.
 
     Only the channels that the run selected are read. The map is a COG with a STAC item; the receipt is printed as JSON.
@@ -39,7 +40,7 @@ def infer(run: Path, items: str, out: Path, sign: Sign | None) -> None:
     from geomask.infer.run import save_map, save_receipt
     from geomask.train.run import load_run
 
-    trained = load_run(run)
+    trained = load_run(run, network)
     trained = replace(trained, selection=fit_slots(trained.selection, found))
     with progress("infer", "file") as advance:
         result = classify(trained, found, on_done=advance, sign=sign)

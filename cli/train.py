@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from geomask.progress import progress
 
-from .options import items_argument, load_items, mosaic_option, names_of, numbers_of, slots_option
+from .options import Quantity, items_argument, load_items, mosaic_option, names_of, numbers_of, slots_option
+from .training import take_training, training_options
 
 if TYPE_CHECKING:
     from geomask.train.baselines import Method
@@ -26,9 +28,24 @@ if TYPE_CHECKING:
 @click.option("--column", help="Of a vector file: what the classes are in.")
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
 @click.option(
-    "--method", default="learned", show_default=True, type=click.Choice(["learned", "dense", "uniform", "random"])
+    "--method",
+    default="learned",
+    show_default=True,
+    type=click.Choice(["learned", "dense", "uniform", "random", "concrete", "priced"]),
 )
-@click.option("--budget", default="10%", show_default=True, help="Ceiling: a share of all channels' bytes, or bytes.")
+@click.option(
+    "--budget", default="10%", show_default=True, help="Ceiling: a share of all channels' bytes, 2MB, or 1.5s."
+)
+@click.option("--budgets", default="", metavar="B,B,...", help="Several, in one run: a folder in --out for each.")
+@click.option("--bandwidth", type=Quantity("RATE", "rate"), help="For seconds, such as 50Mbit.")
+@click.option("--levels", default="", metavar="L,L,...", help="Overviews to choose from as well; 0 is the first.")
+@click.option(
+    "--grain",
+    default="channel",
+    show_default=True,
+    type=click.Choice(["channel", "band", "slot"]),
+    help="What is kept or left out as one.",
+)
 @click.option("--profile", default="local", show_default=True, help="What the assets mean: a name or a YAML file.")
 @click.option("--bands", default="", metavar="B,B,...", help="Names or common names; all of the profile's otherwise.")
 @slots_option
@@ -45,8 +62,8 @@ if TYPE_CHECKING:
 )
 @click.option("--folds", default=3, show_default=True, type=click.IntRange(2), help="Spatial splits.")
 @click.option("--fold", default=0, show_default=True, help="The split to train on, from 0.")
-@click.option("--steps", default=500, show_default=True, type=click.IntRange(1), help="Updates of the network.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@training_options
 def train(
     items: str,
     out: Path,
@@ -55,14 +72,14 @@ def train(
     guard: int,
     folds: int,
     fold: int,
-    steps: int,
     seed: int,
     **options: Any,
 ) -> None:
     """Learn which channels to read, and the network that uses them.
 
     ITEMS is an item collection (a file, or - for stdin), or a folder of `geomask chips`: then nothing is fetched. The
-    run is written to the folder --out; its record is printed as JSON.
+    run is written to the folder --out; its record is printed as JSON. With --budgets there is a run for each in --out,
+    the largest first and each starting from the one before, and a table of all, which is printed.
     """
     is_store = Path(items).is_dir()
     _check_source(is_store)
@@ -71,22 +88,41 @@ def train(
             f"{fold} is none of the {folds} splits; choose from 0 to {folds - 1}", param_hint="--fold"
         )
     options["cuts"], options["bands"] = numbers_of(options["cuts"], "--cuts"), names_of(options["bands"])
-    from geomask.plan.cost import parse_budget
+    budgets = _check_budgets(budget, method, options)
+    options["levels"] = _levels_of(options["levels"])
     from geomask.train.run import check_folder
 
-    parse_budget(budget)  # what can be wrong at once is said before anything is read
-    check_folder(out)
-    from geomask.train.crowd import Job, train_alone
-    from geomask.train.step import Settings
+    # what can be wrong at once is said before anything is read
+    if budgets:
+        from geomask.train.curve import check_curve
+
+        check_curve(out, budgets)
+    else:
+        check_folder(out)
+    settings, journal = take_training(options, out)
+    ignore = options["ignore_index"]
+    from geomask.train.crowd import Job, one_thread, train_alone
     from geomask.train.task import prepare_store
 
-    task = prepare_store(items, guard, folds) if is_store else _read_chips(items, guard, folds, options)
+    values = not settings.has_classes
+    if is_store:
+        task = prepare_store(items, guard, folds, ignore=ignore)
+    else:
+        task = _read_chips(items, guard, folds, values, options)
+    bandwidth, grain = options["bandwidth"], options["grain"]
+    if budgets:
+        from geomask.train.curve import train_curve
+
+        with progress("train", "step") as advance, one_thread():
+            pareto = train_curve(task, budgets, fold, seed, settings, out, bandwidth, journal(advance), grain=grain)
+        click.echo(json.dumps({"run": str(out), "pareto": pareto.rows()}))
+        return
     with progress("train", "step") as advance:
-        run = train_alone(task, Job(method, fold, seed), budget, Settings(steps=steps), out, advance)
+        run = train_alone(task, Job(method, fold, seed), budget, settings, out, journal(advance), bandwidth, grain)
     click.echo(json.dumps({"run": str(out), **_summary(run)}))
 
 
-def _read_chips(items: str, guard: int, folds: int, options: dict[str, Any]) -> Task:
+def _read_chips(items: str, guard: int, folds: int, values: bool, options: dict[str, Any]) -> Task:
     """The chips of items."""
     from geomask.stac.profile import load_profile
     from geomask.train.task import prepare
@@ -106,7 +142,32 @@ def _read_chips(items: str, guard: int, folds: int, options: dict[str, Any]) -> 
             advance,
             profile=profile.name,
             column=options["column"],
+            values=values,
+            ignore=options["ignore_index"],
+            levels=options["levels"],
         )
+
+
+def _check_budgets(budget: str, method: str, options: dict[str, Any]) -> list[str]:
+    """Several budgets, none where there is one; whether they can be what they are, with the other options."""
+    from geomask.plan.budget import Budget
+
+    budgets = names_of(options["budgets"])
+    if budgets and click.get_current_context().get_parameter_source("budget") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--budget is one and --budgets are several; leave one of them out")
+    if budgets and method not in ("learned", "priced"):
+        raise click.UsageError(f"--method {method} has one --budget; several start from each other, which takes priced")
+    for text in budgets or [budget]:
+        if Budget.parse(text).unit == "s" and options["bandwidth"] is None:
+            raise click.UsageError(f"a budget of {text} needs a --bandwidth, such as 50Mbit")
+    return budgets
+
+
+def _levels_of(text: str) -> list[int]:
+    levels = numbers_of(text, "--levels")
+    if any(level < 0 or level != int(level) for level in levels):
+        raise click.BadParameter(f"overviews count from 0, unlike {text!r}", param_hint="--levels")
+    return [int(level) for level in levels]
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -126,8 +187,8 @@ def _check_source(is_store: bool) -> None:
     context = click.get_current_context()
     given = {
         name
-        for name in ("labels", "cuts", "column", "profile", "bands", "slots", "mosaic", "cell")
-        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        for name in ("labels", "cuts", "column", "profile", "bands", "slots", "mosaic", "cell", "levels")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
     if is_store and given:
         raise click.UsageError(f"a folder of chips has its own {min(given)}; leave --{min(given)} out")

@@ -1,9 +1,9 @@
-"""Classes: numbers from 0 that a model tells apart, and how values become classes."""
+"""Classes: numbers from 0 that a model tells apart, and how values become classes; and what is no label."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,16 @@ def to_classes(values: np.ndarray, known: np.ndarray, cuts: Sequence[float], pat
     classes = np.full(values.shape, IGNORE, np.int64)
     classes[known] = shown
     return classes
+
+
+def known(labels: np.ndarray) -> np.ndarray:
+    """Where there is a label, bool of the same shape: classes that are not `IGNORE`, values that are not NaN."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != IGNORE
+
+
+def unlabelled(shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
+    """Labels of which there is none: `IGNORE`, or NaN where labels are values, of a floating type."""
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else IGNORE, dtype)
 
 
 def name_classes(cuts: Sequence[float], count: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import GridError, SelectionError
 from ..read.receipt import Receipt
 from ..window import Window
-from .labels import IGNORE
+from .labels import IGNORE, known, unlabelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,15 +25,18 @@ class Chips:
     """All chips of a task in memory."""
 
     image: np.ndarray
-    """float32 (chips, channels, rows, columns), values as stored in the files; 0 where not valid."""
+    """float32 (chips, [versions,] channels, rows, columns), values as stored in the files; 0 where not valid."""
     valid: np.ndarray
     """bool, same shape."""
     labels: np.ndarray
-    """int64 (chips, rows, columns); -1 where there is none."""
+    """Classes, int64 (chips, rows, columns), -1 where there is none; or values, float32, NaN where there is none.
+
+    Of what is learned chip by chip, (chips,) does too.
+    """
     windows: tuple[Window, ...]
     """Where each chip lies on the grid."""
     classes: int
-    """Classes that a label can have, also those that no chip shows."""
+    """Classes that a label can have, also those that no chip shows; 0 where labels are values."""
 
     def __len__(self) -> int:
         return len(self.image)
@@ -65,7 +68,8 @@ def read_chips(
             f"the sampler draws no chip from {dataset.grid.height} x {dataset.grid.width} pixels; shrink it"
         )
     labels = np.stack([dataset.labels_of(window) for window in windows])
-    classes = len(dataset.class_names) if dataset.class_names else int(labels.max()) + 1
+    counted = 0 if labels.dtype.kind == "f" else int(labels.max()) + 1
+    classes = len(dataset.class_names) if dataset.class_names else counted
     kept = keep_inner(Chips(labels, labels, labels, tuple(windows), classes), guard)  # before anything is fetched
     cube, receipt = dataset.read(kept.windows, on_done)
     return replace(kept, image=cube.image.astype(np.float32), valid=cube.valid), receipt
@@ -79,10 +83,24 @@ def keep_inner(chips: Chips, guard: int) -> Chips:
     rows, cols = chips.labels.shape[1:]
     if guard < 0 or min(rows, cols) <= 2 * guard:
         raise GridError(f"a guard of {guard} pixels leaves nothing of {rows} x {cols}; choose larger chips")
-    labels = np.full_like(chips.labels, IGNORE)
+    labels = unlabelled(chips.labels.shape, chips.labels.dtype)
     inner = slice(guard, rows - guard), slice(guard, cols - guard)
     labels[:, *inner] = chips.labels[:, *inner]
-    known = labels != IGNORE
-    if (shown := len(np.unique(labels[known]))) < 2:
-        raise SelectionError(f"the labels of all chips show {shown} class; to learn takes two: cut elsewhere")
-    return replace(chips, labels=labels).take(np.flatnonzero(known.any((1, 2))).tolist())
+    there = known(labels)
+    if (shown := len(np.unique(labels[there]))) < 2:
+        what = "value" if labels.dtype.kind == "f" else "class"
+        raise SelectionError(f"the labels of all chips show {shown} {what}; to learn takes two: cut elsewhere")
+    return replace(chips, labels=labels).take(np.flatnonzero(there.any((1, 2))).tolist())
+
+
+def leave_out(chips: Chips, label: int) -> Chips:
+    """Chips without the labels of one class; those that then have no label are left out too.
+
+    Where it was the last class there are fewer of them. Raises SelectionError where there is no such class, labels are
+    values, or what is left shows a single class.
+    """
+    if not 0 <= label < chips.classes:
+        raise SelectionError(f"no class {label} to leave out; there are {chips.classes} classes, from 0")
+    labels = np.where(chips.labels == label, IGNORE, chips.labels)
+    classes = 1 + int(labels.max(initial=0)) if label == chips.classes - 1 else chips.classes
+    return keep_inner(replace(chips, labels=labels, classes=classes), 0)

@@ -11,7 +11,7 @@ import numpy as np
 from ..crs import crs_text
 from ..errors import GridError, ItemError
 from ..grid import Grid, Window
-from .classes import IGNORE, name_classes, to_classes
+from .classes import name_classes, to_classes, unlabelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,8 @@ class RasterLabels:
     """What windows count on."""
     cuts: tuple[float, ...] = ()
     """Where one class ends and the next begins; without cuts the raster holds the classes, from 0."""
+    values: bool = False
+    """It holds values to regress, not classes."""
 
     def __post_init__(self) -> None:
         """Look at the header. Raises ItemError where it cannot be read, GridError where it does not meet the grid."""
@@ -42,16 +44,20 @@ class RasterLabels:
     def read(self, window: Window) -> np.ndarray:
         """The classes of a window of the grid, int64 (rows, columns), `IGNORE` where there is none.
 
-        Raises ItemError where the file cannot be read, or holds fractions or negative classes.
+        Values to regress are float32, NaN where there is none. Raises ItemError where the file cannot be read, or holds
+        fractions or negative classes.
         """
-        labels = np.full((window.height, window.width), IGNORE, np.int64)
+        labels = unlabelled((window.height, window.width), np.float32 if self.values else np.int64)
         with self._opened() as (file, source):
             if placement := self.grid.place(window, source):
                 part = placement.source
                 rows, cols = (part.row_off, part.row_stop), (part.col_off, part.col_stop)
                 values = file.read(1, window=(rows, cols))
                 known = np.isfinite(values) if file.nodata is None else np.isfinite(values) & (values != file.nodata)
-                placement.paste(to_classes(values, known, self.cuts, self.path), labels)
+                if self.values:
+                    placement.paste(np.where(known, values, np.nan).astype(np.float32), labels)
+                else:
+                    placement.paste(to_classes(values, known, self.cuts, self.path), labels)
         return labels
 
     @contextmanager

@@ -102,11 +102,12 @@ def _prepare(items: Sequence[Item], labels: Path, scale: Scale) -> Task:
 
 
 def _train(task: Task, scale: Scale, folder: Path) -> dict[Job, Run]:
-    from ..train.baselines import METHODS
+    from ..train.baselines import CONTENDERS
     from ..train.crowd import Job, train_all
     from ..train.step import Settings
 
-    jobs = [Job(method, fold, seed) for fold in range(scale.folds) for seed in range(scale.seeds) for method in METHODS]
+    splits = [(fold, seed) for fold in range(scale.folds) for seed in range(scale.seeds)]
+    jobs = [Job(method, fold, seed) for fold, seed in splits for method in CONTENDERS]
     with progress("train", "network", len(jobs)) as advance:
         return train_all(task, jobs, BUDGET, Settings(steps=scale.steps), folder, advance)
 

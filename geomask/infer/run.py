@@ -1,4 +1,4 @@
-"""A class map of a grid, from the channels that a run selected and no others."""
+"""A map of a grid, of classes or values, from the channels that a run selected and no others."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from ..atomic import atomic_path, write_text
-from ..errors import ItemError
+from ..errors import ItemError, RunError
 from ..plan.compile import compile_manifest
 from ..plan.survey import survey
 from ..read.reader import read_manifest
 from ..read.receipt import Receipt
 from ..signing import unsigned
-from ..train.step import predict
+from ..train.score import predict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from ..signing import Sign
     from ..train.run import Run
 
-#: The value of pixels of which nothing was seen.
+#: The class of pixels of which nothing was seen; where values were learned, NaN.
 NODATA = 255
 
 
 @dataclass(frozen=True)
 class Map:
-    """The classes of a grid, and what they were made from."""
+    """The classes or values of a grid, and what they were made from."""
 
     classes: np.ndarray
-    """uint8 (rows, columns), `NODATA` where no channel was valid."""
+    """uint8 (rows, columns), `NODATA` where no channel was valid; or values, float32, NaN there."""
     manifest: Manifest
     receipt: Receipt
     sources: tuple[Item, ...]
@@ -55,8 +55,10 @@ def infer(
     """Classify `grid` (None: that of the finest selected file) with the folded network of `run`, on slots that fit.
 
     Only headers and tiles of the selected channels are fetched. `sign` signs hrefs; None: as the items' own are.
-    Raises what planning and reading raise, and ItemError where no item shows anything of the grid.
+    Raises what planning and reading raise, ItemError where no item shows anything of the grid, and RunError for a run
+    that a map cannot be made with: of whole chips, or of blocks of a chip.
     """
+    _check(run)
     selection = run.selection.on(items)
     found = survey(selection, items, grid=grid, sign=sign)
     manifest = compile_manifest(selection, found.coverage, found.index, found.grid)
@@ -64,11 +66,21 @@ def infer(
     if not read:
         raise ItemError("no item fills a selected channel where the map is to be; search there, and in those slots")
     cube, receipt = read_manifest(manifest, found.index, on_done)
-    classes = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
+    said = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
     seen = cube.valid[0].any(0)
+    classes = np.where(seen, said, NODATA).astype(np.uint8)
+    if not run.model.objective.has_classes:
+        classes = np.where(seen, said, np.nan).astype(np.float32)
     sources = {item.id: item for item in found.coverage.items if item.id in read}
     ordered = tuple(sources[name] for name in sorted(sources))
-    return Map(np.where(seen, classes, NODATA).astype(np.uint8), manifest, receipt.after(found.index), ordered)
+    return Map(classes, manifest, receipt.after(found.index), ordered)
+
+
+def _check(run: Run) -> None:
+    if run.model.objective.of_chips:
+        raise RunError(f"a run of {run.model.objective.task} says one thing a chip; train one of pixels for a map")
+    if run.model.gate.is_spatial:
+        raise RunError("this run reads some blocks of each chip, and a map has no chips; train one of whole channels")
 
 
 def save_receipt(result: Map, run_folder: str | Path, server: dict[str, int] | None = None) -> None:
@@ -87,18 +99,22 @@ def save_map(result: Map, folder: str | Path, name: str = "map") -> Path:
 
 
 def write_classes(classes: np.ndarray, grid: Grid, path: str | Path) -> None:
-    """Write classes (rows, columns), 0..254 and `NODATA`, as a COG of uint8 on `grid`."""
+    """Write classes (rows, columns), 0..254 and `NODATA`, as a COG of uint8 on `grid`; values as one of float32."""
     import rasterio
     from rasterio.io import MemoryFile
     from rasterio.shutil import copy
 
-    profile = {"driver": "GTiff", "dtype": "uint8", "nodata": NODATA, "count": 1, "crs": grid.crs}
+    is_value = classes.dtype.kind == "f"
+    kind, nodata = ("float32", np.nan) if is_value else ("uint8", NODATA)
+    profile = {"driver": "GTiff", "dtype": kind, "nodata": nodata, "count": 1, "crs": grid.crs}
     size = {"height": grid.height, "width": grid.width, "transform": rasterio.Affine(*grid.transform)}
     with MemoryFile() as memory:
         with memory.open(**profile, **size) as dataset:
-            dataset.write(classes.astype(np.uint8), 1)
+            dataset.write(classes.astype(kind), 1)
         with memory.open() as dataset, atomic_path(path) as draft:
-            copy(dataset, draft, driver="COG", compress="DEFLATE", overview_resampling="MODE")  # classes have no mean
+            # classes have no mean
+            overviews = "AVERAGE" if is_value else "MODE"
+            copy(dataset, draft, driver="COG", compress="DEFLATE", overview_resampling=overviews)
 
 
 def _map_item(result: Map, name: str) -> Item:
@@ -128,7 +144,10 @@ def _map_item(result: Map, name: str) -> Item:
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
     )
     asset = pystac.Asset(f"./{name}.tif", media_type=pystac.MediaType.COG, roles=["data"])
-    asset.extra_fields |= {"nodata": NODATA, "data_type": "uint8"}
+    is_value = result.classes.dtype.kind == "f"
+    asset.extra_fields |= (
+        {"nodata": "nan", "data_type": "float32"} if is_value else {"nodata": NODATA, "data_type": "uint8"}
+    )
     item.add_asset("map", asset)
     for source in result.sources:
         if href := source.get_self_href():

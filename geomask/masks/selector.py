@@ -49,7 +49,7 @@ class ConcreteSelector(Gate):
         scores: Tensor = self.logits.expand(len(image), -1, -1)
         if self.training:
             # Noise of its own for each sample: as many draws of the gate in a step, at no cost.
-            uniform = torch.rand(scores.shape)
+            uniform = torch.rand(scores.shape, device=scores.device)
             # Away from 0 and 1, where the noise is infinite.
             scores = scores - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()
         return ((scores / self.temperature).softmax(2),)

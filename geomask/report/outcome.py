@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The order of every table and figure; a method that is not among them comes after.
-METHODS = ("dense", "learned", "random", "uniform")
+METHODS = ("dense", "learned", "random", "uniform", "concrete", "priced")
 
 #: No score, byte or second comes near; what lies beyond is damage, and would overflow in a square.
 _LIMIT = 1e18
@@ -40,7 +40,7 @@ class Outcome:
 
     folder: Path
     contender: str
-    """The run's method: dense, learned, random or uniform."""
+    """The run's method, such as dense, learned, random or uniform."""
     fold: int
     folds: int
     seed: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -10,20 +11,29 @@ import numpy as np
 from ..chips.labels import IGNORE
 from ..errors import SelectionError
 from ..masks.fixed import random_channels, uniform_channels
+from ..masks.grain import Grain
 from ..masks.hard import HardGate
+from ..masks.priced import PricedGate
 from ..masks.selector import ConcreteSelector
+from .candidates import Shop, train_candidates
 from .step import Settings, Trained, Training
+from .versions import Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..chips.split import Split
     from ..chips.store import Chips
+    from ..masks.scores import Scores
     from ..plan.cost import Cost
 
-Method = Literal["dense", "learned", "uniform", "random"]
+Method = Literal["dense", "learned", "uniform", "random", "concrete", "priced"]
 METHODS: tuple[Method, ...] = get_args(Method)
+#: What a comparison trains unless it is asked for more.
+CONTENDERS: tuple[Method, ...] = ("dense", "learned", "uniform", "random")
 
+#: What is kept or left out as one.
+GRAINS = ("channel", "band", "slot")
 #: Selections to find the number of heads; the first guess is most often off by one or two.
 TRIES = 4
 
@@ -37,12 +47,26 @@ def train_method(
     settings: Settings,
     seed: int,
     on_step: Callable[[], object] | None = None,
+    *,
+    versions: Versions | None = None,
+    grain: str = "channel",
 ) -> Trained:
-    """Train by a method: all channels, or as many as `budget` bytes allow; `on_step` is called at each step.
+    """Train by a method: all channels, or what `budget` bytes allow; `on_step` is called at each step.
 
-    Raises SelectionError for a method that is unknown or a budget below every channel's cost.
+    ``learned`` is the best of several candidates on validation (`train_candidates`), also over `versions`, whose chips
+    have an axis of their own; where channels are chosen by another `grain` (`make_priced_gate`) it is ``priced``. All
+    others take channels at full resolution. Raises SelectionError for a method that is unknown or a budget below every
+    channel's cost.
     """
+    if method == "learned" and grain == "channel":
+        return train_candidates(chips, split, Shop.of(cost, budget, versions), settings, seed, on_step)
     if method == "learned":
+        method = "priced"
+    if method == "priced":
+        gate = make_priced_gate(cost, budget, versions, grain=grain)
+        return Training(chips, split, gate, settings, seed, on_step).finish()
+    chips = full_resolution(chips)
+    if method == "concrete":
         return train_within(chips, split, cost, budget, settings, seed, on_step)
     if method == "dense":
         channels = list(range(len(cost.alone)))
@@ -53,6 +77,38 @@ def train_method(
     else:
         raise SelectionError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
     return Training(chips, split, HardGate(channels), settings, seed, on_step).finish()
+
+
+def full_resolution(chips: Chips) -> Chips:
+    """Chips without an axis for versions: the first of them."""
+    return chips if chips.image.ndim == 4 else replace(chips, image=chips.image[:, 0], valid=chips.valid[:, 0])
+
+
+def make_priced_gate(
+    cost: Cost,
+    budget: float,
+    versions: Versions | None = None,
+    scores: Scores | None = None,
+    first: float | None = None,
+    grain: str = "channel",
+) -> PricedGate:
+    """The priced gate of channels, and of their versions: a hard choice costs what its plan does, to the byte.
+
+    `scores` and `first` are those of `PricedGate`. `grain` is ``channel``, or ``band`` or ``slot`` for those that are
+    kept or left out as one. Raises SelectionError as the gate does, and for another grain: where a chip lies differs,
+    and so what its blocks cost.
+    """
+    if grain not in GRAINS:
+        raise SelectionError(f"no grain {grain!r} for what is read of files; choose one of {', '.join(GRAINS)}")
+    versions = versions or Versions(cost.selection, (cost.selection.channels,))
+    slots, count = len(cost.selection.slots), len(cost.selection.channels)
+    units = Grain.of(grain, slots, count // slots, (1, 1))
+
+    def total(choice: np.ndarray) -> int:
+        planes = np.argwhere(choice.reshape(len(choice), -1)[:, list(units.groups)]).tolist()
+        return cost.total_of(versions.choose((version, channel) for version, channel in planes))
+
+    return PricedGate(units, versions.prices(cost, units.groups), budget, scores, total=total, first=first)
 
 
 def train_within(
@@ -73,7 +129,8 @@ def train_within(
     does not fit.
     """
     count = len(cost.alone)
-    low, high = 0, count + 1  # low heads fit, high heads do not, as far as is known
+    # low heads fit, high heads do not, as far as is known
+    low, high = 0, min(count, _most(cost, budget)) + 1
     heads = budget / max(1.0, float(cost.alone.mean()))
     best: Training | None = None
     for attempt in itertools.count():
@@ -90,6 +147,12 @@ def train_within(
     if best is None:
         raise SelectionError(f"a budget of {budget:,} bytes is below the cost of a single learned channel")
     return best.finish()
+
+
+def _most(cost: Cost, budget: int) -> int:
+    """No more channels than these fit, whichever they are: where none shares a byte with another."""
+    shares = int(cost.alone.sum()) > cost.dense
+    return len(cost.alone) if shares else int(np.searchsorted(np.cumsum(np.sort(cost.alone)), budget, "right"))
 
 
 def majority_score(chips: Chips, split: Split) -> float:

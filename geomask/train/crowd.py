@@ -7,15 +7,17 @@ import os
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from .baselines import Method
+from .networks import is_own
 from .run import Run, load_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from .step import Settings
@@ -60,7 +62,8 @@ def train_all(
                     on_done()
         finally:
             pool.shutdown(cancel_futures=True)
-    return {job: load_run(folder / job.name) for job in jobs}
+    own = settings.network if is_own(settings.network) else None
+    return {job: load_run(folder / job.name, own) for job in jobs}
 
 
 def train_alone(
@@ -70,12 +73,24 @@ def train_alone(
     settings: Settings,
     folder: Path,
     on_step: Callable[[], object] | None = None,
+    bandwidth: float | None = None,
+    grain: str = "channel",
 ) -> Run:
-    """Train one job in this process, with one thread as `train_all` does, so that both give the same network."""
+    """Train one job in this process, with one thread as `train_all` does, so that both give the same network.
+
+    `bandwidth` and `grain` as in `Task.train`.
+    """
+    with one_thread():
+        return task.train(job.method, job.fold, job.seed, budget, settings, folder, on_step, bandwidth, grain)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch, whatever the machine: so results do not depend on the number of cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return task.train(job.method, job.fold, job.seed, budget, settings, folder, on_step)
+        yield
     finally:
         torch.set_num_threads(threads)
 

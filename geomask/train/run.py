@@ -4,7 +4,10 @@
 
     RUN/run.json            settings, scores, cost, versions of everything: one JSON object
     RUN/selection.json      the channels that are read
+    RUN/selection.nc        and where: blocks of a chip, only where that was decided
     RUN/model.safetensors   the folded network: it takes only those channels
+    RUN/pareto.parquet      score against bytes, of a run over several budgets
+    RUN/metrics.csv         how it went (`Journal`), with checkpoints/ to go on from, and tensorboard/
     RUN/receipt.json        what its last inference read
 """
 
@@ -17,16 +20,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_text
-from ..errors import RunError
+from ..errors import RunError, SelectionError
 from ..selection import Selection
 
 if TYPE_CHECKING:
-    from .network import MaskedNetwork
-    from .step import Trained
+    from torch import Tensor
 
-VERSION = 1
-FILES = ("run.json", "selection.json", "model.safetensors", "receipt.json")
-PACKAGES = ("geomask", "torch", "torchgeo", "rasterio", "numpy", "pystac-client")
+    from ..masks.gate import Gate
+    from .fold import FoldedMask
+    from .network import MaskedNetwork
+    from .networks import Factory
+    from .step import Trained
+    from .versions import Versions
+
+VERSION = 2
+FILES = (
+    *("run.json", "selection.json", "selection.nc", "model.safetensors", "receipt.json"),
+    *("pareto.parquet", "metrics.csv", "checkpoints", "tensorboard"),
+)
+PACKAGES = (
+    *("geomask", "torch", "torchgeo", "lightning", "timm", "segmentation-models-pytorch"),
+    *("rasterio", "numpy", "pystac-client"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,14 +61,21 @@ class Record:
     dense_nbytes: int
     """Of all channels over the same grid."""
     class_names: list[str]
-    """Of the labels' classes, from 0."""
+    """Of the labels' classes, from 0; none where values were learned."""
     gsd: float
     """Pixel size of the grid, units of the CRS."""
     scores: dict[str, float]
-    """Fractions: ``validation``, ``test``, and ``majority`` (on test)."""
+    """Fractions, as the task has them (`Objective`): ``validation``, ``test``, ``majority`` (on test, of what says the
+    same everywhere), and ``joint_validation``: when the gate was frozen, before the network was tuned.
+    """
     curve: list[list[float]]
     """[step, validation score], from the moment the gate was hard."""
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    """Of a learned run what was tried, by `name`: its `planes` as [version, channel], its score on `validation`, and
+    whether it `won` (`train_candidates`)."""
     settings: dict[str, Any] = field(default_factory=dict)
+    objective: dict[str, Any] = field(default_factory=dict)
+    """What the network's outputs mean; `save_run` fills it in."""
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
 
@@ -67,28 +89,57 @@ class Run:
     """Folded: its input channels are the selection's, in order."""
 
 
-def save_run(folder: str | Path, trained: Trained, selection: Selection, record: Record) -> Run:
-    """Fold the network and write the run. `selection` holds all channels that the network was trained on.
+def save_run(
+    folder: str | Path, trained: Trained, selection: Selection, record: Record, versions: Versions | None = None
+) -> Run:
+    """Fold the network and write the run.
 
-    Raises RunError where the folder is in the way of something else.
+    `selection` holds all channels that the network was trained on; where there were several `versions` of them, those
+    say what is read. Raises RunError where the folder is in the way of something else, SelectionError where the blocks
+    of one channel are of several versions, TypeError where the gate decides anew for each chip.
     """
+    from dataclasses import replace
+
     from safetensors.torch import save
 
     from ..atomic import atomic_path
-    from .network import fold
+    from .fold import FoldedMask, fold
 
     folder = check_folder(folder)
-    channels, model = fold(trained.model)
-    kept = selection.keep(channels)
+    _, model = fold(trained.model)
+    if len(set(trained.channels)) < len(trained.planes):
+        raise SelectionError("blocks of one channel are of several versions; a run reads one version of each channel")
+    kept = selection.keep(trained.channels) if versions is None else versions.choose(trained.planes)
+    objective = replace(model.objective, outputs=model.objective.outputs or len(record.class_names))
+    record = replace(record, objective=asdict(objective))
     # run.json is written last: a folder that has one is whole.
-    for name in ("run.json", "receipt.json"):
+    for name in ("run.json", "receipt.json", "selection.nc"):
         (folder / name).unlink(missing_ok=True)
     kept.save(folder / "selection.json")
+    if isinstance(model.gate, FoldedMask):
+        save_blocks(folder / "selection.nc", kept, model.gate)
     with atomic_path(folder / "model.safetensors") as draft:
         draft.write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
     document = {"geomask": "run", "version": VERSION, **asdict(record)}
     write_text(folder / "run.json", json.dumps(document, indent=1) + "\n")
     return Run(record, kept, model)
+
+
+def save_blocks(path: Path, selection: Selection, gate: FoldedMask) -> None:
+    """Write which blocks of a chip each channel is read in, as NetCDF: bool (slot, band, row, column)."""
+    import numpy as np
+    import xarray as xr
+
+    from ..atomic import atomic_path
+
+    rows, columns = gate.blocks.shape[1:]
+    kept = np.zeros((len(selection.slots), len(selection.bands), rows, columns), bool)
+    for channel, blocks in zip(selection.channels, gate.blocks, strict=True):
+        kept[channel.slot, channel.band] = (blocks != 0).numpy()
+    names = {"slot": [slot.name for slot in selection.slots], "band": [band.name for band in selection.bands]}
+    array = xr.DataArray(kept, names, ("slot", "band", "row", "column"), "selected")
+    with atomic_path(path) as draft:
+        array.to_dataset().to_netcdf(draft, engine="scipy")
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -125,26 +176,57 @@ def load_record(folder: str | Path) -> Record:
         raise error if isinstance(error, RunError) else RunError(f"{path} is broken: {error}") from error
 
 
-def load_run(folder: str | Path) -> Run:
-    """A run with its network. Raises RunError where it is missing or broken, SelectionError for its selection."""
-    import torch
+def load_run(folder: str | Path, network: str | Factory | None = None) -> Run:
+    """A run with its network.
+
+    `network` is the name or the function of one that is the user's own: no file says by itself what code is run. Raises
+    RunError where the run is missing or broken, or its network is the user's own and not given, and SelectionError for
+    its selection.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from ..masks.hard import HardGate
-    from .network import MaskedNetwork, SmallNet
-    from .step import Settings
-
     record, selection = load_record(folder), Selection.load(Path(folder) / "selection.json")
-    count, path = len(selection.channels), Path(folder) / "model.safetensors"
+    path = Path(folder) / "model.safetensors"
     try:
-        settings = Settings(**record.settings)
-        network = SmallNet(count, len(record.class_names), settings.width, settings.dropout)
-        gate = HardGate(list(range(count)))
-        model = MaskedNetwork(torch.zeros(count), torch.ones(count), gate, network)
-        model.load_state_dict(load(path.read_bytes()))
-    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        model = _build(record, load(path.read_bytes()), len(selection.channels), network)
+    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        if isinstance(error, RunError):
+            raise
         raise RunError(f"{path} does not fit {folder}/run.json: {' '.join(str(error).split())}") from error
-    if not set(gate.channels.tolist()) <= set(range(count)):
-        raise RunError(f"{path} names channels beyond the {count} of its selection")
     return Run(record, selection, model.eval())
+
+
+def _build(record: Record, tensors: dict[str, Tensor], count: int, network: str | Factory | None) -> MaskedNetwork:
+    """The folded network of a run's tensors, whose selection has `count` channels."""
+    import torch
+
+    from .network import MaskedNetwork
+    from .networks import is_own, make_network
+    from .objective import Objective
+    from .settings import Settings
+
+    settings, objective = Settings(**record.settings), Objective.from_dict(record.objective)
+    if network is None and is_own(settings.network):
+        raise RunError(f"the network of this run is your own code, {settings.network}; say so with `network`")
+    gate = _gate(tensors, count)
+    made = make_network(network or settings.network, gate.heads, objective.outputs, settings.width, settings.dropout)
+    model = MaskedNetwork(torch.zeros(count), torch.ones(count), gate, made, objective)
+    model.load_state_dict(tensors)
+    return model
+
+
+def _gate(tensors: dict[str, Tensor], count: int) -> Gate:
+    """The folded gate, by what the tensors hold. Raises RunError where it names channels that are not there."""
+    from ..masks.hard import EMPTY, HardGate
+    from .fold import FoldedMask
+
+    if "gate.blocks" in tensors:
+        at, heads = tensors["gate.at"].tolist(), int(tensors["gate.count"])
+        if len(at) != count or not all(0 <= head < heads for head in at):
+            raise RunError(f"model.safetensors names heads beyond the {heads} of its mask of {count} channels")
+        return FoldedMask(at, tensors["gate.blocks"], heads)
+    channels = tensors["gate.channels"].tolist()
+    if not all(EMPTY <= channel < count for channel in channels):
+        raise RunError(f"model.safetensors names channels beyond the {count} of its selection")
+    return HardGate(channels)

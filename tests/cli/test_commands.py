@@ -113,7 +113,8 @@ def test_search_finds_the_same_in_a_folder_and_on_a_server(server: Server, publi
 def test_train_prints_its_record_and_writes_a_run(trained: Ended, run_folder: Path) -> None:
     printed = json.loads(trained.stdout)
     assert trained.stderr == ""
-    assert sorted(file.name for file in run_folder.iterdir()) == ["model.safetensors", "run.json", "selection.json"]
+    names = ["checkpoints", "metrics.csv", "model.safetensors", "run.json", "selection.json"]
+    assert sorted(file.name for file in run_folder.iterdir()) == names
     record = json.loads((run_folder / "run.json").read_text())
     assert printed["channels"] == Selection.load(run_folder / "selection.json").names
     assert printed["planned_bytes"] == record["planned_nbytes"] <= 0.3 * printed["dense_bytes"]

@@ -337,6 +337,16 @@ TRAIN = [
     ("ITEMS --labels LABELS --budget -5", FAILURE, "budget of -5"),
     ("ITEMS --labels LABELS --budget nan", FAILURE, "budget of nan"),
     ("ITEMS --labels LABELS --budget little", FAILURE, "'little'"),
+    ("ITEMS --labels LABELS --budget 2s", USAGE, "2s needs a --bandwidth"),
+    ("ITEMS --labels LABELS --budget 9s --bandwidth 1Gbit", FAILURE, "budget of 9s"),
+    ("ITEMS --labels LABELS --bandwidth fast", USAGE, "'fast' is no bandwidth"),
+    ("ITEMS --labels LABELS --budget 50% --budgets 20%,50%", USAGE, "--budget is one and --budgets are several"),
+    ("ITEMS --labels LABELS --budgets 20%,much", FAILURE, "'much'"),
+    ("ITEMS --labels LABELS --budgets 20%,50% --method random", USAGE, "--method random has one --budget"),
+    ("ITEMS --labels LABELS --budgets 20%,50% -o FOLDER", FAILURE, "sound holds"),
+    ("ITEMS --labels LABELS --levels 0.5", USAGE, "--levels"),
+    ("ITEMS --labels LABELS --levels=-1", USAGE, "--levels"),
+    ("ITEMS --labels LABELS --grain pixel", USAGE, "pixel"),
     ("ITEMS --labels LABELS -o WORDS", USAGE, "words.txt"),
     ("ITEMS --labels LABELS -o WORDS/below --method dense --steps 1", FAILURE, "words.txt/below"),
     ("ITEMS --labels LABELS -o FOLDER --method dense --steps 1", FAILURE, "sound holds something else"),
@@ -352,7 +362,7 @@ REPORT = [
     ("nowhere", FAILURE, "nowhere"),
     ("FOLDER", FAILURE, "sound holds no finished run"),
     ("WORDS", FAILURE, "words.txt"),
-    ("OLD_RUN", FAILURE, "version 1"),
+    ("OLD_RUN", FAILURE, "version 2"),
 ]
 
 

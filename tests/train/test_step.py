@@ -1,14 +1,22 @@
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from geomask.chips.split import make_splits
 from geomask.chips.store import Chips
+from geomask.errors import RunError, SelectionError
+from geomask.grid import Window
 from geomask.masks.gate import Gate
-from geomask.masks.hard import HardGate
+from geomask.masks.grain import Grain
+from geomask.masks.hard import HardGate, HardMask
+from geomask.masks.priced import PricedGate
 from geomask.masks.selector import ConcreteSelector
 from geomask.train.baselines import majority_score
+from geomask.train.batches import draw_batch, turned
 from geomask.train.step import Settings, Trained, Training, predict, score
 
 SPLIT = make_splits(12)[0]
@@ -92,3 +100,124 @@ def test_the_callers_random_numbers_are_left_alone(chips: Chips) -> None:
     torch.manual_seed(5)
     train(chips, [0], QUICK, 0)
     assert torch.equal(torch.rand(2), want)
+
+
+def test_batches_go_over_all_chips_once_an_epoch_whatever_the_order() -> None:
+    pixels = torch.arange(10.0)
+    for seed in range(3):
+        epochs = [
+            [draw_batch(pixels, pixels, 3, 3 * epoch + step, seed)[0].tolist() for step in range(3)]
+            for epoch in range(2)
+        ]
+        for epoch in epochs:
+            drawn = [value for batch in epoch for value in batch]
+            assert len(set(drawn)) == len(drawn) == 9
+        assert epochs[0] != epochs[1]
+    assert draw_batch(pixels, pixels, None, 7, 0)[0] is pixels
+    assert draw_batch(pixels, pixels, 10, 7, 0)[0] is pixels
+
+
+@pytest.mark.parametrize("axes", [(4,), (2, 4)])
+def test_chips_and_labels_are_turned_alike_and_not_at_all_where_a_gate_decides_by_place(axes: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    pixels = torch.randn(3, *axes, 5, 5)
+    labels = pixels.flatten(1, -3)[:, 0]
+    seen = set()
+    for _ in range(60):
+        image, mask = turned(pixels, labels, HardGate([0]))
+        assert torch.equal(image.flatten(1, -3)[:, 0], mask)
+        seen.add(mask[0, 0].numpy().tobytes() + mask[0, :, 0].numpy().tobytes())
+    assert len(seen) == 8
+    blocks = HardMask(Grain((0, 1, 2, 3), 2, 2), torch.ones(1, 4, 2, 2))
+    assert turned(pixels, labels, blocks)[0] is pixels
+    assert torch.equal(turned(pixels, torch.tensor([1, 2, 3]), HardGate([0]))[1], torch.tensor([1, 2, 3]))
+
+
+def test_in_batches_a_selector_finds_the_channels_that_tell(chips: Chips) -> None:
+    trained = train(chips, 2, Settings(steps=250, batch=3), seed=0)
+    assert trained.channels == [4, 9]
+    assert trained.joint is not None
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"channels_last": False}])
+def test_other_ways_to_compute_learn_as_well(chips: Chips, settings: dict[str, Any]) -> None:
+    trained = train(chips, [4, 9], Settings(steps=150, **settings), seed=0)
+    assert score(trained.model, chips, SPLIT.test) > 0.85
+    assert all(tensor.dtype != torch.bfloat16 for tensor in weights(trained))
+
+
+def test_the_layout_in_memory_is_a_matter_of_speed_alone(chips: Chips) -> None:
+    last, first = (
+        Training(chips, SPLIT, front([4, 9]), Settings(channels_last=flag), 0).model for flag in (True, False)
+    )
+    assert [last.network[4].weight.is_contiguous(), first.network[4].weight.is_contiguous()] == [False, True]
+    image, valid = torch.from_numpy(chips.image), torch.from_numpy(chips.valid)
+    assert torch.allclose(last.eval()(image, valid), first.eval()(image, valid), atol=1e-5)
+
+
+def test_of_a_frozen_network_nothing_changes_but_the_choice(chips: Chips) -> None:
+    dense = train(chips, list(range(12)), Settings(steps=150), 0)
+    start = dense.model.network.state_dict()
+    gate = PricedGate(Grain(tuple(range(12))), np.ones((1, 12, 1, 1)), 2.0)
+    settings = Settings(steps=150, freeze_network=True)
+    training = Training(chips, SPLIT, gate, settings, 0, start=start)
+    trained = training.finish()
+    for name, tensor in trained.model.network.state_dict().items():
+        assert torch.equal(tensor, start[name]), name  # batch norms' statistics too
+    assert trained.channels == [4, 9]
+    assert training.step == 150
+
+
+def test_a_frozen_network_has_to_be_trained_before_and_to_fit(chips: Chips, tmp_path: Path) -> None:
+    frozen = Settings(steps=5, freeze_network=True)
+    with pytest.raises(SelectionError, match="name the run to start from"):
+        train(chips, [4, 9], frozen, 0)
+    start = train(chips, [4, 9, 1], Settings(steps=5), 0).model.network.state_dict()
+    with pytest.raises(SelectionError, match=r"0\.weight is \(32, 3, 1, 1\), here \(32, 2, 1, 1\)"):
+        Training(chips, SPLIT, front([4, 9]), frozen, 0, start=start)
+    with pytest.raises(SelectionError, match="another network"):
+        Training(chips, SPLIT, front([4, 9]), frozen, 0, start={"weight": torch.zeros(1)})
+    with pytest.raises(RunError, match="no finished run to start from"):
+        train(chips, [4, 9], dataclasses.replace(frozen, warm_start=str(tmp_path)), 0)
+
+
+def test_a_warm_start_is_where_another_training_ended(chips: Chips) -> None:
+    first = train(chips, [4, 9], Settings(steps=150), 0)
+    again = Training(chips, SPLIT, front([4, 9]), Settings(steps=5), 0, start=first.model.network.state_dict())
+    for one, other in zip(again.model.network.parameters(), first.model.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert score(again.model, chips, SPLIT.test) > 0.85
+
+
+def test_versions_have_statistics_of_their_own_and_one_is_chosen(chips: Chips) -> None:
+    """The second version is the first in other units, and cheaper; both tell as much."""
+    image = np.stack([chips.image, 3 * chips.image - 7], 1)
+    twice = dataclasses.replace(chips, image=image, valid=np.stack([chips.valid] * 2, 1))
+    prices = np.stack([np.full((12, 1, 1), 4.0), np.full((12, 1, 1), 1.0)])
+    gate = PricedGate(Grain(tuple(range(12))), prices, 2.0)
+    trained = Training(twice, SPLIT, gate, Settings(steps=250), 0).finish()
+    assert trained.planes == [(1, 4), (1, 9)]
+    assert score(trained.model, twice, SPLIT.test) > 0.85
+    assert trained.model.mean.shape == (2, 12)
+
+
+@pytest.mark.parametrize("task", ["classification", "chip-regression"])
+def test_chips_are_learned_as_a_whole(task: str) -> None:
+    """A chip's label is whether its second channel is above 0 on average, or how far."""
+    rng = np.random.default_rng(0)
+    level = rng.normal(0, 1, 24)
+    image = rng.normal(0, 1, (24, 3, 8, 8)).astype("float32")
+    image[:, 1] += level[:, None, None]
+    labels = level.astype("float32") if "regression" in task else (level > 0).astype("int64")
+    classes = 0 if "regression" in task else 2
+    windows = tuple(Window(0, 8 * number, 8, 8) for number in range(24))
+    many = Chips(image, np.ones(image.shape, bool), labels, windows, classes)
+    split = make_splits(24)[0]
+    settings = Settings(steps=150, task=task, dropout=0.0)  # type: ignore[arg-type]
+    trained = Training(many, split, HardGate([1]), settings, 0).finish()
+    assert score(trained.model, many, split.test) > 0.8
+
+
+def test_a_network_of_chips_by_name_is_trained(chips: Chips) -> None:
+    settings = Settings(steps=2, task="classification", network="timm:resnet10t", batch=4)
+    assert train(chips, [4, 9], settings, 0).model(torch.randn(2, 12, 8, 8), torch.ones(2, 12, 8, 8)).shape == (2, 2)

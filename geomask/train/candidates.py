@@ -1,0 +1,261 @@
+"""The default way to a selection: several candidates within the budget, each trained; the best on validation wins.
+
+===========  ===========================================================================================================
+candidate    its channels, each at one of its versions
+===========  ===========================================================================================================
+gate         those of a gate that is trained with the network: `ConcreteSelector` where all cost the same, `PricedGate`
+probe        those that say most together to a small closed-form model (`Probe`), by gain
+thrifty      the same, by gain for the price; only where prices differ
+forest       the most important ones of a random forest that do not resemble each other (`decorrelated_order`)
+uniform      evenly spaced ones, at each version
+===========  ===========================================================================================================
+
+No single one wins everywhere: docs/benchmarks/masks.md has what each comes to. Test chips are not looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..chips.labels import known
+from ..errors import SelectionError
+from ..masks.fixed import spaced_centres
+from ..masks.grain import Grain
+from ..masks.hard import HardGate
+from ..masks.priced import PricedGate
+from ..masks.probe import SAMPLES, Probe
+from ..masks.rankings import decorrelated_order, forest_order
+from ..masks.selector import ConcreteSelector
+from .network import MaskedNetwork, channel_statistics
+from .score import score
+from .step import Trained, Training
+from .versions import Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ..chips.memory import Chips
+    from ..chips.split import Split
+    from ..plan.cost import Cost
+    from .networks import Factory
+    from .settings import Settings
+
+#: (version, channel): a channel at one of its versions.
+type Plane = tuple[int, int]
+
+
+class Candidate(NamedTuple):
+    """Channels that were tried."""
+
+    name: str
+    """How they were found; ``retrained`` and ``tuned`` are two networks of one gate's channels."""
+    planes: tuple[Plane, ...]
+    """By channel."""
+    validation: float
+    """Score of the network on the validation chips, the mean over the last quarter of the checks."""
+
+    def to_dict(self, won: str | None) -> dict[str, Any]:
+        """As JSON has it; `won` is the name of the best."""
+        planes = [list(plane) for plane in self.planes]
+        return {"name": self.name, "planes": planes, "validation": self.validation, "won": self.name == won}
+
+
+@dataclass(frozen=True, eq=False)
+class Shop:
+    """What planes cost, and how much may be spent."""
+
+    prices: np.ndarray
+    """Bytes of each read alone, float64 (versions, channels); infinite where there is no such version."""
+    budget: float
+    """Bytes."""
+    total: Callable[[Sequence[Plane]], float] | None = None
+    """Exact bytes of planes that share some; None: the sum of their prices."""
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that nothing fits. Raises SelectionError."""
+        if not any(self.fits([plane]) for plane in self.planes):
+            raise SelectionError(f"a budget of {self.budget:,.0f} bytes is below the cost of every channel")
+
+    @classmethod
+    def of(cls, cost: Cost, budget: float, versions: Versions | None = None) -> Shop:
+        """What plans take: a header or a tile that planes share counts once."""
+        known = versions or Versions(cost.selection, (cost.selection.channels,))
+        prices = known.prices(cost)[:, :, 0, 0]
+        shares = int(cost.alone.sum()) > cost.dense
+        is_flat = len(prices) == 1 and len(set(prices[0].tolist())) == 1
+        total = None if is_flat and not shares else lambda planes: cost.total_of(known.choose(planes))
+        return cls(prices, budget, total)
+
+    @property
+    def planes(self) -> list[Plane]:
+        """All that can be had, by version, then channel."""
+        return [(int(version), int(channel)) for version, channel in np.argwhere(np.isfinite(self.prices))]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is one version, and every channel costs the same."""
+        return len(self.prices) == 1 and bool((self.prices == self.prices[0, 0]).all() and self.prices[0, 0] > 0)
+
+    def cost(self, planes: Sequence[Plane]) -> float:
+        """Bytes of planes together."""
+        if self.total is not None:
+            return float(self.total(planes))
+        return float(sum(self.prices[plane] for plane in planes))
+
+    def fits(self, planes: Sequence[Plane]) -> bool:
+        """Whether they are within the budget."""
+        return self.cost(planes) <= self.budget
+
+    def fill(self, order: Iterable[Plane]) -> list[Plane]:
+        """Down an order, each plane that fits and whose channel is not there yet; by channel."""
+        kept: list[Plane] = []
+        for plane in order:
+            if plane[1] not in {channel for _, channel in kept} and self.fits([*kept, plane]):
+                kept.append(plane)
+        return by_channel(kept)
+
+
+def by_channel(planes: Iterable[Plane]) -> list[Plane]:
+    """Sorted by channel."""
+    return sorted(planes, key=lambda plane: plane[1])
+
+
+def train_candidates(
+    chips: Chips,
+    split: Split,
+    shop: Shop,
+    settings: Settings,
+    seed: int,
+    on_step: Callable[[], object] | None = None,
+    network: Factory | None = None,
+) -> Trained:
+    """Train every candidate, and return the network that does best on validation; `Trained.candidates` has them all.
+
+    `chips` have an axis for versions where the shop has several. Raises what `Training` raises.
+    """
+    tuned = Training(chips, split, make_gate(shop), settings, seed, on_step, network=network).finish()
+    offers: list[tuple[str, Trained]] = [("gate, tuned", tuned)]
+    found: dict[tuple[Plane, ...], Trained] = {}
+    for name, planes in [("gate, retrained", by_channel(tuned.planes)), *find_planes(chips, split, shop, seed)]:
+        if tuple(planes) not in found:  # what two ways lead to is trained once
+            found[tuple(planes)] = train_planes(chips, split, planes, settings, seed, on_step, network)
+            offers.append((name, found[tuple(planes)]))
+    tried = tuple(
+        Candidate(name, tuple(by_channel(one.planes)), settled(one, chips, split, settings)) for name, one in offers
+    )
+    best = max(range(len(tried)), key=lambda number: tried[number].validation)
+    return replace(offers[best][1], candidates=tried, won=tried[best].name)
+
+
+def make_gate(shop: Shop) -> ConcreteSelector | PricedGate:
+    """The gate that suits the prices."""
+    count = shop.prices.shape[1]
+    if shop.is_flat and shop.total is None:
+        return ConcreteSelector(count, min(count, int(shop.budget // shop.prices[0, 0])))
+
+    def total(choice: np.ndarray) -> float:
+        return shop.cost([(int(version), int(channel)) for version, channel in np.argwhere(choice[:, :, 0, 0])])
+
+    exact = None if shop.total is None else total
+    return PricedGate(Grain(tuple(range(count))), shop.prices[..., None, None], shop.budget, total=exact)
+
+
+def find_planes(chips: Chips, split: Split, shop: Shop, seed: int) -> Iterator[tuple[str, list[Plane]]]:
+    """Name and planes of every candidate that needs no network, by what the training chips say."""
+    planes = shop.planes
+    features, labels, groups = sample_pixels(chips.take(split.train), planes, seed)
+    probe = Probe(features, labels, groups, seed)
+    prices = np.array([shop.prices[plane] for plane in planes])
+    kinds = [channel for _, channel in planes]
+
+    def fits(subset: list[int]) -> bool:
+        return shop.fits([planes[number] for number in subset])
+
+    yield "probe", by_channel(planes[number] for number in probe.select(fits, None, kinds))
+    if not shop.is_flat:
+        yield "thrifty", by_channel(planes[number] for number in probe.select(fits, prices, kinds))
+    order = decorrelated_order(features, forest_order(features, labels, seed))
+    yield "forest", shop.fill(planes[number] for number in order)
+    for version in range(len(shop.prices)):
+        if spaced := space_planes(shop, version):
+            yield f"uniform {version}" if version else "uniform", spaced
+
+
+def space_planes(shop: Shop, version: int = 0) -> list[Plane]:
+    """As many evenly spaced channels as fit, at a version, or the next finer one that there is; none where none fits.
+
+    Finer means that it comes before.
+    """
+    count = shop.prices.shape[1]
+    for heads in range(count, 0, -1):
+        channels = [round(float(centre)) for centre in spaced_centres(count, heads)]
+        planes = [(_there(shop.prices[:, channel], version), channel) for channel in channels]
+        if shop.fits(planes):
+            return planes
+    return []
+
+
+def _there(prices: np.ndarray, version: int) -> int:
+    """The last version up to `version` that there is, else the first one of all."""
+    there = np.flatnonzero(np.isfinite(prices))
+    before = there[there <= version]
+    return int(before[-1] if len(before) else there[0])
+
+
+def sample_pixels(
+    chips: Chips, planes: Sequence[Plane], seed: int, count: int = 2 * SAMPLES
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features float32 (samples, planes), labels (samples,) and chips int64 (samples,) of labelled pixels.
+
+    At most `count` of them, drawn at random. Where a chip has one label, its mean over the chip is its feature. What is
+    not valid counts as the plane's mean.
+    """
+    image, valid = (values[:, None] if values.ndim == 4 else values for values in (chips.image, chips.valid))
+    if chips.labels.ndim == 1:
+        image, valid = (values.mean((3, 4), keepdims=True) for values in (image, valid))
+    labels = chips.labels.reshape(len(chips), -1, 1) if chips.labels.ndim == 1 else chips.labels
+    there = np.argwhere(known(labels))
+    there = np.random.default_rng(seed).permutation(there)[:count]
+    chip, row, column = there.T
+    # Labels may be coarser than pixels: each lies on the pixel at the middle of its own.
+    (tall, wide), (rows, columns) = image.shape[3:], labels.shape[1:]
+    y, x = (2 * row + 1) * tall // (2 * rows), (2 * column + 1) * wide // (2 * columns)
+    version, channel = np.array(planes).T
+    values = image[chip[:, None], version, channel, y[:, None], x[:, None]].astype(np.float32)
+    seen = valid[chip[:, None], version, channel, y[:, None], x[:, None]] > 0
+    mean = (values * seen).sum(0) / np.maximum(seen.sum(0), 1)
+    return np.where(seen, values, mean), labels[chip, row, column], chip
+
+
+def train_planes(
+    chips: Chips,
+    split: Split,
+    planes: Sequence[Plane],
+    settings: Settings,
+    seed: int,
+    on_step: Callable[[], object] | None = None,
+    network: Factory | None = None,
+) -> Trained:
+    """Train a network from scratch on these planes, one a head. Its gate is a `HardGate` over planes (`fold`)."""
+    version, channel = np.array(planes).T
+    has_versions = chips.image.ndim == 5
+    at = (slice(None), version, channel) if has_versions else (slice(None), channel)
+    # On these planes alone: the same network, and nothing else has to be turned and standardised at each step.
+    few = replace(chips, image=chips.image[at], valid=chips.valid[at])
+    trained = Training(few, split, HardGate(range(len(planes))), settings, seed, on_step, network=network).finish()
+    part, count = chips.take(split.train), chips.image.shape[-3]
+    gate = HardGate((version * count + channel).tolist() if has_versions else channel.tolist())
+    mean, deviation = channel_statistics(part.image, part.valid)
+    model = MaskedNetwork(mean, deviation, gate, trained.model.network, trained.model.objective).eval()
+    return replace(trained, model=model)
+
+
+def settled(trained: Trained, chips: Chips, split: Split, settings: Settings) -> float:
+    """Validation score, the mean over the last quarter of the checks: less a matter of luck than the last one alone."""
+    if not trained.curve:
+        return score(trained.model, chips, split.validation, settings.batch)
+    last = trained.curve[-max(1, len(trained.curve) // 4) :]
+    return float(np.mean([value for _, value in last]))
