@@ -15,7 +15,8 @@ from ..masks.grain import Grain
 from ..masks.hard import HardGate
 from ..masks.priced import PricedGate
 from ..masks.selector import ConcreteSelector
-from .candidates import Shop, train_candidates
+from .candidates import train_candidates
+from .shop import Shop
 from .step import Settings, Trained, Training
 from .versions import Versions
 
@@ -54,11 +55,11 @@ def train_method(
     """Train by a method: all channels, or what `budget` bytes allow; `on_step` is called at each step.
 
     ``learned`` is the best of several candidates on validation (`train_candidates`), also over `versions`, whose chips
-    have an axis of their own; where channels are chosen by another `grain` (`make_priced_gate`) it is ``priced``. All
-    others take channels at full resolution. Raises SelectionError for a method that is unknown or a budget below every
-    channel's cost.
+    have an axis of their own. It is ``priced`` where channels are chosen by another `grain` (`make_priced_gate`), and
+    where the network has a warm start: that takes all channels, also those that are 0. All others take channels at full
+    resolution. Raises SelectionError for a method that is unknown or a budget below every channel's cost.
     """
-    if method == "learned" and grain == "channel":
+    if method == "learned" and grain == "channel" and settings.warm_start is None:
         return train_candidates(chips, split, Shop.of(cost, budget, versions), settings, seed, on_step)
     if method == "learned":
         method = "priced"

@@ -15,7 +15,7 @@ from .batches import turned
 from .network import MaskedNetwork, channel_statistics
 from .networks import make_network
 from .objective import Objective
-from .recipe import OEHMCKE2022, Checkpoint, Recipe, Samples, train_oehmcke2022
+from .recipe import OEHMCKE2022, Recipe, Samples, train_oehmcke2022
 from .step import Trained
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..plan.cost import Cost
     from .networks import Factory
     from .settings import Settings
+    from .shares import Checkpoint
 
 #: Updates of this method for one of another's: lambda takes its time to get to small budgets.
 LONGER = 4

@@ -46,7 +46,8 @@ def take_step(
     With `bf16` the network computes in bfloat16; gate and loss stay in float32. `network` is called in place of the
     model's own, such as a compiled one of the same weights.
     """
-    choice, call = model.gate.draw(pixels), network or model.network
+    choice = model.gate.draw(pixels)
+    call = model.network if network is None else network  # a compiled one has no truth value
     factors = channel_factors(model.gate, choice) if model.entry else None
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         if model.entry and factors is not None:

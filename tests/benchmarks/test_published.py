@@ -42,10 +42,10 @@ def tiny_effort():
     import tradeoffs
     from ours import Ours
 
-    recipe = replace(pixels.PAPER, epochs=8, mask_rate=0.3, fine=1.0, factor=4.0, patience=0, batch=64)
-    digits = pixels.Effort(2, recipe, replace(recipe, epochs=2), every=1, ours=Ours(3, 1, batch=32))
+    recipe = replace(pixels.PAPER, epochs=5, mask_rate=0.3, fine=1.0, factor=4.0, patience=0, batch=64)
+    digits = pixels.Effort(2, recipe, replace(recipe, epochs=2), 1, Ours(2, 1, batch=32), Ours(1, 1, batch=32))
     pace = tradeoffs.Pace((32, 8, 8), 1, 0.3, 1, Ours(1, 1, batch=16))
-    return experiments.Effort(1, 1, digits, pace, images=320)
+    return experiments.Effort(1, 1, digits, pace, images=240)
 
 
 def run(cache: Path, *arguments: str):
@@ -79,6 +79,38 @@ def test_every_contender_has_a_row_in_both_cases_of_mnist(cache: Path, capsys: p
         if row.metric == "bytes":
             assert row.value == pytest.approx(784 * share[row.contender, row.case])
     assert "mnist/2.4%" in capsys.readouterr().out
+
+
+def test_the_curve_on_nrt_has_all_channels_and_both_contenders_at_each_share(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import experiments
+    import maskdata
+
+    from geomask.train.settings import Settings
+
+    draw = np.random.default_rng(0)
+    image = draw.normal(size=(200, 10, 1, 1)).astype(np.float32)
+    labels = (image[:, 2] + image[:, 6] > 0).astype(np.int64)
+    places = np.argwhere(np.ones((10, 20)))
+    tiny = maskdata.MaskSet(
+        "nrt",
+        maskdata.chips_of(image, labels, places),
+        tuple(maskdata.split_cells(np.arange(200) // 10)),
+        np.full((1, 10), 50.0),
+        is_bytes=True,
+        settings=Settings(steps=40),
+        network=lambda channels, outputs: maskdata.make_net(channels, outputs, 8, 0.0, 1, 1),
+    )
+    monkeypatch.setattr(maskdata, "load_sets", lambda names, data, cache: {"nrt": tiny})
+    monkeypatch.setattr(experiments, "PERCENTS", (50.0, 20.0))
+    figures = run(cache, "--cases", "nrt/curve")
+    assert figures.cases == ["nrt/curve/100%", "nrt/curve/50%", "nrt/curve/20%"]
+    value = {(row.contender, row.case, row.metric): row.value for row in figures.rows}
+    assert value["dense", "nrt/curve/100%", "bytes"] == 500
+    for case, most in (("nrt/curve/50%", 250), ("nrt/curve/20%", 100)):
+        assert 50 <= (value["default", case, "bytes"] or 0) <= most
+        assert min(value[name, case, "score"] or 0 for name in ("default", "oehmcke2022")) > 0.75  # 0.5 is a guess
 
 
 def test_data_that_are_not_there_are_rows_that_say_so(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -149,9 +181,9 @@ def test_rows_are_means_within_their_extremes_and_count_what_failed():
 def test_digits_are_split_by_a_fixed_seed_and_standardised(cache: Path):
     from mnist import Digits
 
-    one, other = (Digits.load(cache / "mnist", 320) for _ in range(2))
+    one, other = (Digits.load(cache / "mnist", 240) for _ in range(2))
     assert torch.equal(one.train.image, other.train.image)
-    assert (len(one.train.image), len(one.validation.image), len(one.test.image)) == (320, 100, 100)
+    assert (len(one.train.image), len(one.validation.image), len(one.test.image)) == (240, 100, 100)
     assert one.train.image.min().item() == pytest.approx((0 - 0.1307) / 0.3081)
 
 

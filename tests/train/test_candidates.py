@@ -14,18 +14,11 @@ from geomask.masks.priced import PricedGate
 from geomask.masks.selector import ConcreteSelector
 from geomask.plan.cost import Cost
 from geomask.train.baselines import train_method
-from geomask.train.candidates import (
-    Shop,
-    make_gate,
-    sample_pixels,
-    settled,
-    space_planes,
-    train_candidates,
-    train_planes,
-)
+from geomask.train.candidates import make_gate, sample_pixels, settled, train_candidates, train_planes
 from geomask.train.fold import fold
 from geomask.train.score import score
 from geomask.train.settings import Settings
+from geomask.train.shop import Shop, space_planes
 from geomask.train.step import Training
 
 SPLIT = make_splits(12)[0]
@@ -108,21 +101,21 @@ def test_planes_of_several_versions_fold_to_the_same(two: Chips) -> None:
 
 def test_pixels_are_sampled_where_there_is_a_label(two: Chips) -> None:
     labels = np.full_like(two.labels, -1)
-    labels[:3, 2, 5] = (0, 1, 1)
+    labels[[0, 4, 8], 2, 5] = (0, 1, 1)
     valid = two.valid.copy()
-    valid[1, 1, 7] = False
+    valid[4, 1, 7] = False
     features, told, groups = sample_pixels(replace(two, labels=labels, valid=valid), [(0, 4), (1, 7)], 0)
     order = np.argsort(groups)
-    assert groups[order].tolist() == [0, 1, 2]
+    assert groups[order].tolist() == [0, 4, 8]
     assert told[order].tolist() == [0, 1, 1]
-    assert features[order, 0].tolist() == two.image[:3, 0, 4, 2, 5].tolist()
-    seen = two.image[[0, 2], 1, 7, 2, 5]
+    assert features[order, 0].tolist() == two.image[[0, 4, 8], 0, 4, 2, 5].tolist()
+    seen = two.image[[0, 8], 1, 7, 2, 5]
     np.testing.assert_allclose(features[order, 1], [seen[0], seen.mean(), seen[1]], rtol=1e-6)
 
 
 def test_labels_may_be_of_chips_or_coarser_than_pixels(chips: Chips) -> None:
     coarse = replace(chips, labels=chips.labels[:, ::2, ::2])
-    features, told, groups = sample_pixels(coarse, [(0, 4)], 0, count=50)
+    features, told, _ = sample_pixels(coarse, [(0, 4)], 0, count=50)
     assert len(told) == 50
     assert set(features[:, 0]) <= set(chips.image[:, 4, 1::2, 1::2].flatten())
     whole = replace(chips, labels=chips.labels[:, 0, 0])

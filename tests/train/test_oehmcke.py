@@ -12,7 +12,7 @@ from geomask.train.score import score
 from geomask.train.settings import Settings
 
 SPLIT = make_splits(12)[0]
-SETTINGS = Settings(steps=150)
+SETTINGS = Settings(steps=100)
 
 
 def test_the_recipe_finds_the_channels_that_tell_within_a_budget(chips: Chips, cost: Cost) -> None:
@@ -22,7 +22,7 @@ def test_the_recipe_finds_the_channels_that_tell_within_a_budget(chips: Chips, c
     assert cost.total(trained.channels) <= 3_000
     assert score(trained.model, chips, SPLIT.test) > 0.85
     assert trained.joint == pytest.approx(score(trained.model, chips, SPLIT.validation))
-    assert len(ticks) == 300
+    assert 10 < len(ticks) <= 300  # an epoch each, until nothing is kept
 
 
 def test_a_budget_that_it_never_came_within_is_said(chips: Chips, cost: Cost) -> None:

@@ -10,8 +10,12 @@ from geomask.errors import SelectionError
 from geomask.masks.any import AnyMask
 from geomask.masks.grain import Grain
 from geomask.masks.ranked import RankedScores
+from geomask.masks.sequence import MaskSequence
+from geomask.masks.versions import extend
+from geomask.masks.xor import XorMask
 from geomask.train.objective import Objective
-from geomask.train.recipe import OEHMCKE2022, Checkpoints, Recipe, Samples, rate, train_oehmcke2022
+from geomask.train.recipe import OEHMCKE2022, Recipe, Samples, rate, train_oehmcke2022
+from geomask.train.shares import Checkpoints
 
 TASK = Objective("classification", 2)
 QUICK = Recipe(60, fine=0.05, factor=1.5, patience=1, mask_rate=0.1, rate=0.02, batch=50)
@@ -150,3 +154,14 @@ def test_the_published_parameters_are_those_of_the_tables() -> None:
 def test_parameters_that_lead_nowhere_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SelectionError):
         replace(QUICK, **wrong)
+
+
+def test_lambda_and_temperature_reach_every_mask_of_a_sequence() -> None:
+    whole = Grain.of("version", 1, 8, (1, 1))
+    sequence = MaskSequence(XorMask(whole, [1.0, 0.5]), AnyMask(GRAIN))
+    train, held = (Samples(extend(image, image), labels) for image, labels in (make_samples(0), make_samples(1)))
+    recipe = replace(QUICK, epochs=3, fine=0.25, patience=9, hot=8.0, cooling=0.5)
+    found = train_oehmcke2022(sequence, make_network(), train, held, recipe, 0, TASK)
+    assert [mask.temperature for mask in sequence] == [2.0, 2.0]  # of the third epoch
+    assert sequence.fine == 0.25
+    assert all(0 < point.kept <= 1 for point in found)

@@ -18,6 +18,7 @@ from geomask.masks.selector import ConcreteSelector
 from geomask.train.baselines import majority_score
 from geomask.train.batches import draw_batch, turned
 from geomask.train.step import Settings, Trained, Training, predict, score
+from geomask.train.update import take_step
 
 SPLIT = make_splits(12)[0]
 QUICK = Settings(steps=60, check_every=10)
@@ -221,3 +222,22 @@ def test_chips_are_learned_as_a_whole(task: str) -> None:
 def test_a_network_of_chips_by_name_is_trained(chips: Chips) -> None:
     settings = Settings(steps=2, task="classification", network="timm:resnet10t", batch=4)
     assert train(chips, [4, 9], settings, 0).model(torch.randn(2, 12, 8, 8), torch.ones(2, 12, 8, 8)).shape == (2, 2)
+
+
+def test_a_network_that_is_called_in_place_of_the_models_own_needs_no_truth_value(chips: Chips) -> None:
+    """A compiled network has none where it wraps one without a length."""
+
+    class Compiled:
+        def __init__(self, network: torch.nn.Module) -> None:
+            self.network = network
+
+        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+            return self.network(image) + 1  # softmax does not care
+
+        def __len__(self) -> int:
+            raise TypeError("it has no length")
+
+    training = Training(chips, SPLIT, front([4, 9]), Settings(dropout=0.0), 0)
+    own = take_step(training.model, training.pixels, training.labels)
+    other = take_step(training.model, training.pixels, training.labels, network=Compiled(training.model.network))
+    assert torch.allclose(own.loss, other.loss, atol=1e-5)
