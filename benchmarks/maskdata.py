@@ -120,9 +120,7 @@ def _pines(cache: Path) -> MaskSet:
     patches = np.stack([around[y + dy, x + dx] for dy in range(3) for dx in range(3)], 2)  # (n, bands, 9)
     return MaskSet(
         "indian_pines",
-        chips_of(
-            patches.reshape(len(y), -1, 3, 3), labels[y, x].astype(np.int64)[:, None, None] - 1, np.stack([y, x], 1)
-        ),
+        chips_of(patches.reshape(len(y), -1, 3, 3), labels[y, x].astype(np.int64)[:, None, None] - 1),
         tuple(split_cells(y // cell * 1000 + x // cell)),
         np.ones((1, image.shape[2])),
         is_bytes=False,

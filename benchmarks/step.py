@@ -224,13 +224,13 @@ def main(arguments: Sequence[str] | None = None, cases: Sequence[Case] = CASES) 
         print(f"{case.name}:", end="", file=sys.stderr)
         rows += measure(case, names, device, 10 if given.quick else 40)
     measured = Figures.now({"geomask": version("geomask"), "torch": version("torch")}, rows)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{given.threads} threads"
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{given.threads} thread(s)"
     measured.machine["device"] = where
     print(table(measured, COLUMNS))
     if given.json:
         measured.save(given.json)
     if given.write:
-        _write_page(measured, where)
+        _write_page(measured, f"{where}. A quick run" if given.quick else where)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from geomask.train.run import Run
     from geomask.train.task import Task
 
+#: As `geomask.train.baselines.METHODS` has them; a test compares the two, for that takes seconds to import.
+METHODS = (
+    *("learned", "dense", "uniform", "random", "forest", "decorrelated", "information", "mrmr"),
+    *("concrete", "priced", "hard-concrete", "stochastic", "oehmcke2022"),
+)
+
 
 @click.command()
 @items_argument
@@ -31,7 +37,9 @@ if TYPE_CHECKING:
     "--method",
     default="learned",
     show_default=True,
-    type=click.Choice(["learned", "dense", "uniform", "random", "concrete", "priced"]),
+    type=click.Choice(METHODS),
+    metavar="NAME",
+    help=f"{', '.join(METHODS)}.",
 )
 @click.option(
     "--budget", default="10%", show_default=True, help="Ceiling: a share of all channels' bytes, 2MB, or 1.5s."

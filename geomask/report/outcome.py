@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The order of every table and figure; a method that is not among them comes after.
-METHODS = ("dense", "learned", "random", "uniform", "concrete", "priced")
+METHODS = (
+    *("dense", "learned", "random", "uniform", "forest", "decorrelated", "information", "mrmr"),
+    *("concrete", "priced", "hard-concrete", "stochastic", "oehmcke2022"),
+)
 
 #: No score, byte or second comes near; what lies beyond is damage, and would overflow in a square.
 _LIMIT = 1e18

@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+import torch
 
 from ..chips.labels import IGNORE
 from ..errors import SelectionError
 from ..masks.fixed import random_channels, uniform_channels
 from ..masks.grain import Grain
 from ..masks.hard import HardGate
+from ..masks.hard_concrete import HardConcreteMask
 from ..masks.priced import PricedGate
+from ..masks.rankings import decorrelated_order, forest_order, information_order, mrmr_order
 from ..masks.selector import ConcreteSelector
-from .candidates import train_candidates
+from ..masks.stochastic import StochasticMask
+from .candidates import sample_pixels, train_candidates
+from .oehmcke import train_channels
 from .shop import Shop
 from .step import Settings, Trained, Training
 from .versions import Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..chips.split import Split
     from ..chips.store import Chips
+    from ..masks.sampled import SampledMask
     from ..masks.scores import Scores
     from ..plan.cost import Cost
 
-Method = Literal["dense", "learned", "uniform", "random", "concrete", "priced"]
+Method = Literal[
+    "dense",
+    "learned",
+    "uniform",
+    "random",
+    "forest",
+    "decorrelated",
+    "information",
+    "mrmr",
+    "concrete",
+    "priced",
+    "hard-concrete",
+    "stochastic",
+    "oehmcke2022",
+]
 METHODS: tuple[Method, ...] = get_args(Method)
 #: What a comparison trains unless it is asked for more.
 CONTENDERS: tuple[Method, ...] = ("dense", "learned", "uniform", "random")
 
 #: What is kept or left out as one.
 GRAINS = ("channel", "band", "slot")
+#: By what training samples say of each channel: down the ranking whatever fits is taken.
+RANKINGS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "forest": forest_order,
+    "decorrelated": lambda features, labels, seed: decorrelated_order(features, forest_order(features, labels, seed)),
+    "information": information_order,
+    "mrmr": mrmr_order,
+}
+#: Other estimators, which know no versions.
+SAMPLED: dict[str, type[HardConcreteMask | StochasticMask]] = {
+    "hard-concrete": HardConcreteMask,
+    "stochastic": StochasticMask,
+}
 #: Selections to find the number of heads; the first guess is most often off by one or two.
 TRIES = 4
 
@@ -57,27 +88,52 @@ def train_method(
     ``learned`` is the best of several candidates on validation (`train_candidates`), also over `versions`, whose chips
     have an axis of their own. It is ``priced`` where channels are chosen by another `grain` (`make_priced_gate`), and
     where the network has a warm start: that takes all channels, also those that are 0. All others take channels at full
-    resolution. Raises SelectionError for a method that is unknown or a budget below every channel's cost.
+    resolution: as a gate of that name chooses them (docs/masks.md), as a ranking does, or as the published training,
+    `oehmcke2022`. Raises SelectionError for a method that is unknown or a budget below every channel's cost.
     """
     if method == "learned" and grain == "channel" and settings.warm_start is None:
         return train_candidates(chips, split, Shop.of(cost, budget, versions), settings, seed, on_step)
     if method == "learned":
         method = "priced"
     if method == "priced":
-        gate = make_priced_gate(cost, budget, versions, grain=grain)
-        return Training(chips, split, gate, settings, seed, on_step).finish()
+        priced = make_priced_gate(cost, budget, versions, grain=grain)
+        return Training(chips, split, priced, settings, seed, on_step).finish()
     chips = full_resolution(chips)
     if method == "concrete":
         return train_within(chips, split, cost, budget, settings, seed, on_step)
+    if method == "oehmcke2022":
+        return train_channels(chips, split, cost, budget, settings, seed, on_step)
+    if method in SAMPLED:
+        return Training(chips, split, make_sampled_mask(method, cost, budget), settings, seed, on_step).finish()
+    gate = HardGate(choose_channels(method, chips, split, cost, budget, seed))
+    return Training(chips, split, gate, settings, seed, on_step).finish()
+
+
+def choose_channels(method: Method, chips: Chips, split: Split, cost: Cost, budget: int, seed: int) -> list[int]:
+    """The channels of a method that trains no gate, ascending. Raises SelectionError for one that is unknown."""
     if method == "dense":
-        channels = list(range(len(cost.alone)))
-    elif method == "uniform":
-        channels = uniform_channels(cost, budget)
-    elif method == "random":
-        channels = random_channels(cost, budget, seed)
-    else:
+        return list(range(len(cost.alone)))
+    if method == "uniform":
+        return uniform_channels(cost, budget)
+    if method == "random":
+        return random_channels(cost, budget, seed)
+    if method not in RANKINGS:
         raise SelectionError(f"no method {method!r}; choose one of {', '.join(METHODS)}")
-    return Training(chips, split, HardGate(channels), settings, seed, on_step).finish()
+    shop = Shop.of(cost, budget)
+    features, labels, _ = sample_pixels(chips.take(split.train), shop.planes, seed)
+    order = RANKINGS[method](features, labels, seed)
+    return [channel for _, channel in shop.fill(shop.planes[number] for number in order.tolist())]
+
+
+def make_sampled_mask(method: Method, cost: Cost, budget: float) -> SampledMask:
+    """One of `SAMPLED` over channels: what it ends as costs what its plan does, to the byte."""
+    units = Grain(tuple(range(len(cost.alone))))
+
+    def total(choice: np.ndarray) -> int:
+        return cost.total(np.flatnonzero(choice).tolist())
+
+    prices = torch.from_numpy(cost.alone.astype(np.float64))[:, None, None]
+    return SAMPLED[method](units, prices, budget, total=total)
 
 
 def full_resolution(chips: Chips) -> Chips:

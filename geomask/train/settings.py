@@ -47,7 +47,7 @@ class Settings:
     precision: Precision = "full"
     """bf16: the network computes in bfloat16 while it is trained; weights, gates and scores stay in float32."""
     channels_last: bool = True
-    """The network's weights lie with their channels last: on CPU a fifth less time a step."""
+    """The network's weights lie with their channels last: docs/benchmarks/step.md has what that saves."""
     compile: bool = False
     """The network is compiled by torch while it is trained."""
     freeze_network: bool = False

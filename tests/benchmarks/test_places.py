@@ -88,16 +88,17 @@ def test_bytes_of_blocks_and_previews_are_those_of_their_manifests(acquisitions)
     draw = np.random.default_rng(0)
     for count, groups in ((12, 1), (48, 1), (12, 3)):
         chosen = draw.random((25, groups, count, count)) < 0.1
+        blocks = [cut(chip, count) for chip in one.chips]
         total = one.plan(one.selection, one.chips).header_nbytes
         for band in range(3):
             of_band = chosen[:, min(band, groups - 1)].reshape(25, -1)
-            windows = [cut(one.chips[chip], count)[block] for chip, block in np.argwhere(of_band).tolist()]
+            windows = [blocks[chip][block] for chip, block in np.argwhere(of_band).tolist()]
             total += one.plan(one.selection.keep([band]), windows).pixel_nbytes
         assert one.nbytes(every, chosen, preview=False) == pytest.approx(total)
         preview = one.plan(PREVIEW.selection(one.selection, PREVIEW_LEVEL), one.chips).pixel_nbytes
         assert one.nbytes(every, chosen, preview=True) == pytest.approx(total + preview)
         parts = [one.nbytes([chip], chosen[[chip]], preview=True) for chip in every]
-        assert sum(parts) == pytest.approx(total + preview, rel=1e-3)  # chips share no GeoTIFF tile, but gaps
+        assert sum(parts) == pytest.approx(total + preview, rel=2e-3)  # chips share gaps, but no GeoTIFF tile
 
 
 def test_objects_have_one_area_and_their_brightness_in_the_overview_does_not_tell_them_apart():

@@ -87,15 +87,17 @@ def test_the_curve_on_nrt_has_all_channels_and_both_contenders_at_each_share(
     import experiments
     import maskdata
 
+    from geomask.chips.memory import Chips
     from geomask.train.settings import Settings
+    from geomask.window import Window
 
     draw = np.random.default_rng(0)
     image = draw.normal(size=(200, 10, 1, 1)).astype(np.float32)
     labels = (image[:, 2] + image[:, 6] > 0).astype(np.int64)
-    places = np.argwhere(np.ones((10, 20)))
+    windows = tuple(Window(0, number, 1, 1) for number in range(200))
     tiny = maskdata.MaskSet(
         "nrt",
-        maskdata.chips_of(image, labels, places),
+        Chips(image, np.ones(image.shape, bool), labels, windows, 2),
         tuple(maskdata.split_cells(np.arange(200) // 10)),
         np.full((1, 10), 50.0),
         is_bytes=True,

@@ -27,7 +27,7 @@ def test_every_mask_is_held_against_the_networks_own_step(tmp_path: Path, capsys
     own = [row for row in rows if row["contender"] == "network" and row["metric"] == "ratio"]
     assert [(row["value"], row["low"], row["high"]) for row in own] == [(1.0, 1.0, 1.0)]
     assert all(row["value"] > 0 and row["n"] == 10 for row in rows)
-    assert document["machine"]["device"] == "1 threads"
+    assert document["machine"]["device"] == "1 thread(s)"
     assert "ratio (quartiles)" in capsys.readouterr().out
 
 

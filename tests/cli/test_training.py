@@ -15,6 +15,7 @@ from items import write_items
 from rasterio.transform import from_origin
 
 from geomask.stac.search import save_items
+from geomask.train.baselines import METHODS
 from geomask.train.journal import Journal
 from geomask.train.run import load_run
 
@@ -169,3 +170,10 @@ def test_what_makes_no_sense_is_one_line_and_leaves_nothing_behind(
     (line,) = result.stderr.splitlines()
     assert words in line
     assert not (tmp_path / "run").exists()
+
+
+def test_every_method_can_be_named_on_the_command_line() -> None:
+    group = ENTRY.load()
+    (option,) = [param for param in group.get_command(None, "train").params if param.name == "method"]
+    assert set(option.type.choices) == set(METHODS)
+    assert option.default == "learned"
