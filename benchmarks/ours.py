@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from geomask.masks.priced import PricedGate
 
 
+#: Scores that are the same for all samples, and learn faster than a model's weights, which all move each score at once.
+ALIKE = ("scores.logits", "scores.static")
+
+
 @dataclass(frozen=True, slots=True)
 class Ours:
     """How long, in epochs of all samples to train on, and how fast."""
@@ -32,7 +36,13 @@ class Ours:
     rate: float = 1e-3
     """Learning rate of the network."""
     select_rate: float = 0.05
-    """Learning rate of the gate's scores."""
+    """Learning rate of the gate's scores that are the same for all samples."""
+    model_rate: float = 0.002
+    """Of the weights that dynamic scores are predicted by."""
+    joint: float = 0.0
+    """Epochs between choosing and tuning: gate and network at once, at the last budget, while both rates fall."""
+    joint_rate: float = 0.01
+    """Of the weights that dynamic scores are predicted by, then."""
 
     def train(self, gate: PricedGate, network: nn.Module, samples: Samples) -> Gate:
         """Train both in place; the frozen gate that the network was tuned behind."""
@@ -41,16 +51,24 @@ class Ours:
         return frozen
 
     def choose(self, gate: PricedGate, network: nn.Module, samples: Samples) -> Gate:
-        """Train both while the budget comes down, and freeze the gate."""
-        steps = self._steps(self.select, samples)
+        """Train both while the budget comes down, then at the last one, and freeze the gate."""
+        alike = [weights for name, weights in gate.named_parameters() if name in ALIKE]
+        model = [weights for name, weights in gate.named_parameters() if name not in ALIKE]
         optimizer = torch.optim.AdamW(network.parameters(), self.rate, fused=True)
-        choice = torch.optim.Adam(gate.parameters(), self.select_rate, fused=True)
+        choice = torch.optim.Adam([{"params": alike}, {"params": model}], fused=True)
+        steps, joint = self._steps(self.select, samples), round(self.joint * len(samples.image) / self.batch)
         gate.train()
-        for step, (image, labels) in enumerate(self._batches(steps, samples)):
-            progress = step / max(1, steps - 1)
+        for step, (image, labels) in enumerate(self._batches(steps + joint, samples)):
+            progress = min(1.0, step / max(1, steps - 1))
             gate.anneal(progress)
-            # Slower at the end: what is frozen is what the network has seen.
-            choice.param_groups[0]["lr"] = self.select_rate * min(1.0, 4 * (1 - progress) + 0.02)
+            if step < steps:
+                # Slower at the end: what is frozen is what the network has seen.
+                rates, share = (self.select_rate, self.model_rate), min(1.0, 4 * (1 - progress) + 0.02)
+            else:
+                rates, share = (self.joint_rate, self.joint_rate), _half_cosine((step - steps) / joint)
+                optimizer.param_groups[0]["lr"] = self.rate * share
+            for group, rate in zip(choice.param_groups, rates, strict=True):
+                group["lr"] = rate * share
             choice.zero_grad()
             _update(network, gate(image), labels, optimizer)
             choice.step()
@@ -61,7 +79,7 @@ class Ours:
         steps = self._steps(epochs, samples)
         optimizer = torch.optim.AdamW(network.parameters(), self.rate, fused=True)
         for step, (image, labels) in enumerate(self._batches(steps, samples)):
-            optimizer.param_groups[0]["lr"] = self.rate * (1 + math.cos(math.pi * step / steps)) / 2
+            optimizer.param_groups[0]["lr"] = self.rate * _half_cosine(step / steps)
             with torch.no_grad():
                 passed = image if gate is None else gate.eval()(image)
             _update(network, passed, labels, optimizer)
@@ -100,6 +118,11 @@ def examine(gate: Gate, network: nn.Module, samples: Samples, share: Callable[[C
         right += int((network(gate.apply_choice(image, choice)).argmax(1) == labels).sum())
         kept += float(share(choice)) * len(image)
     return Found(right / len(samples.image), kept / len(samples.image))
+
+
+def _half_cosine(done: float) -> float:
+    """From 1 to 0."""
+    return (1 + math.cos(math.pi * done)) / 2
 
 
 def _update(network: nn.Module, image: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -58,7 +58,7 @@ FULL = Effort(
     replace(PAPER, epochs=445),
     every=245,
     ours=Ours(40, 20),
-    ours_dynamic=Ours(40, 20, batch=64, select_rate=0.002),
+    ours_dynamic=Ours(10, 3, batch=64, select_rate=0.02, joint=30),
 )
 QUICK = Effort(
     3,
@@ -66,7 +66,7 @@ QUICK = Effort(
     PAPER.hastened(8),
     every=12,
     ours=Ours(8, 6),
-    ours_dynamic=Ours(7, 6, batch=64, select_rate=0.002),
+    ours_dynamic=Ours(3, 0.5, batch=64, select_rate=0.02, joint=5),
 )
 
 

@@ -33,7 +33,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast is trained; the values were chosen on validation chips."""
+    """How long and how fast is trained."""
 
     dense_epochs: int = 16
     select_epochs: int = 7

@@ -89,6 +89,35 @@ def test_settled_choices_are_within_the_budget_on_average_and_at_a_lower_theta_t
     assert spent(lower) > budget or spent(-1e9) <= budget
 
 
+@settings(max_examples=40)
+@given(markets(), st.floats(0.05, 1), st.floats(-20, 20), st.floats(0, 0.5))
+def test_with_slack_a_share_of_the_budget_may_be_left_from_wherever_it_starts(
+    made: tuple[np.ndarray, torch.Tensor], share: float, start: float, slack: float
+) -> None:
+    prices, scores = made
+    market = Market(prices)
+    budget = share * market.dense
+    theta = market.settle(scores, budget, start, slack)
+
+    def spent(at: float) -> float:
+        return expected(market, market.decide(scores, at)) / market.unit
+
+    assert spent(theta) <= budget * (1 + 1e-6)
+    lower = theta - 1e-4 * max(1.0, abs(theta))
+    enough = spent(theta) >= (1 - slack) * budget * (1 - 1e-6)
+    assert enough or spent(lower) > budget or spent(-1e9) <= budget
+
+
+@settings(max_examples=40)
+@given(markets(), st.floats(-8, 8))
+def test_what_is_decided_is_the_likeliest(made: tuple[np.ndarray, torch.Tensor], theta: float) -> None:
+    prices, scores = made
+    market = Market(prices)
+    best = market.odds(scores, theta, 1.0).argmax(1)
+    want = torch.stack([best == version for version in range(1, scores.shape[1] + 1)], 1).float()
+    assert torch.equal(market.decide(scores, theta), want)
+
+
 def test_one_version_is_decided_for_each_unit_and_sample() -> None:
     market = Market(np.array([[1.0, 4.0], [2.0, np.inf]]).reshape(2, 2, 1, 1))
     scores = torch.tensor([[[3.0, 1.0], [3.5, 9.0]], [[-1.0, 9.0], [-1.0, 9.0]]]).reshape(2, 2, 2, 1, 1)

@@ -199,6 +199,59 @@ def test_dynamic_scores_spend_the_budget_on_average_over_chips() -> None:
     assert not any(parameter.requires_grad for parameter in policy.parameters())
 
 
+@st.composite
+def moving_gates(draw: st.DrawFn) -> tuple[PricedGate, Tensor]:
+    """Gates of dynamic scores, up to three versions, once the budget is down; with images to look at."""
+    torch.manual_seed(draw(st.integers(0, 99)))
+    grain, versions = Grain((0, 0), 1, 3), draw(st.integers(1, 3))
+    preview = Preview((0,), 2)
+    scores = DynamicScores("linear", preview.size((4, 6)), versions, grain.shape, torch.randn(versions, *grain.shape))
+    scores.model.gamma.data.fill_(draw(st.floats(0.5, 5)))
+    prices = np.random.default_rng(draw(st.integers(0, 9))).integers(1, 90, (versions, *grain.shape)).astype(float)
+    gate = PricedGate(grain, prices, draw(st.floats(0.1, 0.9)) * prices.max(0).sum(), scores, preview).train()
+    gate.anneal(0.8)
+    return gate, torch.randn(200, 2, 4, 6) if versions == 1 else torch.randn(200, versions, 2, 4, 6)
+
+
+@settings(max_examples=25)
+@given(moving_gates())
+def test_once_the_budget_is_down_dynamic_scores_choose_hard_and_meet_it(made: tuple[PricedGate, Tensor]) -> None:
+    gate, image = made
+    with torch.no_grad():
+        (choice,) = gate.draw(image)
+    assert set(choice.unique().tolist()) <= {0.0, 1.0}
+    assert choice.sum(1).max() <= 1
+    taken = (choice.double().numpy() * gate.market.prices).sum() / len(image)
+    assert 0.99 * gate.budget - gate.market.prices.max() / len(image) <= taken <= gate.budget * (1 + 1e-6)
+
+
+@settings(max_examples=25)
+@given(moving_gates())
+def test_hard_choices_pass_on_a_gradient_that_moves_no_byte(made: tuple[PricedGate, Tensor]) -> None:
+    gate, image = made
+    (choice,) = gate.draw(image)
+    weights = torch.randn_like(choice)
+    static, gamma = gate.scores.get_parameter("static"), gate.scores.get_parameter("model.gamma")
+    of_all = torch.autograd.grad((choice * weights).sum(), (static, gamma), retain_graph=True)
+    of_bytes = torch.autograd.grad((choice * gate.market.cost).sum(), (static, gamma))
+    for found, held in zip(of_all, of_bytes, strict=True):
+        assert found.abs().max() > 1e-3
+        assert held.abs().max() <= 1e-2 * len(image)
+
+
+def test_static_scores_are_drawn_softly_to_the_end() -> None:
+    gate = gate_of([[0.1, 0.0, -0.1, 0.0]], prices_of([1.0, 1, 1, 1]), 2).train()
+    gate.anneal(1)
+    torch.manual_seed(3)
+    (drawn,) = gate.draw(torch.zeros(50, 4, 1, 1))
+    torch.manual_seed(3)
+    uniform = torch.rand(drawn.shape).clamp(1e-6, 1 - 1e-6)
+    logit = torch.logit(gate.probabilities(torch.zeros(1, 4, 1, 1)))
+    want = (1.2 * ((logit + uniform.logit()) / (2 / 3)).sigmoid() - 0.1).clamp(0, 1)
+    assert torch.allclose(drawn, want, atol=1e-4)
+    assert ((drawn > 0) & (drawn < 1)).any()
+
+
 def test_a_dynamic_gate_that_saw_no_training_has_no_theta() -> None:
     gate, image = dynamic(11)
     with pytest.raises(SelectionError, match="draw in training first"):
