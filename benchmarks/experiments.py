@@ -103,14 +103,14 @@ class Job:
         found = study.run(self.contender)
         dynamic = self.contender.endswith("dynamic")
         ours = self.effort.digits.ours_dynamic if dynamic else self.effort.digits.ours
-        return found, pixels.PIXELS.units, study.epochs.get(self.contender, ours.select + ours.tune)
+        return found, pixels.PIXELS.units, study.epochs.get(self.contender, ours.epochs)
 
     def _pieces(self, tell: Callable[[str], object]) -> tuple[dict[float, Found | None], float, float]:
         pace, tradeoff = self.effort.pace, self._tradeoff
         patches = Patches.make(open_ground(self.data), pace.counts, centred=tradeoff.centred, encoded=tradeoff.encoded)
         if self.contender == "default":
             found = tradeoffs.run_ours(tradeoff, patches, pace, self.seed)
-            return found, float(patches.nbytes[0]), pace.ours.select + pace.ours.tune
+            return found, float(patches.nbytes[0]), pace.ours.epochs
         found = tradeoffs.run_published(tradeoff, patches, pace, self.seed, tell)
         return found, float(patches.nbytes[0]), pace.passes
 

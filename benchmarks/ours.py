@@ -31,23 +31,29 @@ class Ours:
     select: float
     """Gate and network at once, until the gate is frozen."""
     tune: float
-    """The network alone."""
+    """The network alone; 0: not at all."""
     batch: int = 128
     rate: float = 1e-3
     """Learning rate of the network."""
     select_rate: float = 0.05
     """Learning rate of the gate's scores that are the same for all samples."""
-    model_rate: float = 0.002
+    model_rate: float = 0.05
     """Of the weights that dynamic scores are predicted by."""
     joint: float = 0.0
     """Epochs between choosing and tuning: gate and network at once, at the last budget, while both rates fall."""
     joint_rate: float = 0.01
     """Of the weights that dynamic scores are predicted by, then."""
 
+    @property
+    def epochs(self) -> float:
+        """In all."""
+        return self.select + self.joint + self.tune
+
     def train(self, gate: PricedGate, network: nn.Module, samples: Samples) -> Gate:
         """Train both in place; the frozen gate that the network was tuned behind."""
         frozen = self.choose(gate, network, samples)
-        self.fit(network, samples, self.tune, frozen)
+        if self.tune:
+            self.fit(network, samples, self.tune, frozen)
         return frozen
 
     def choose(self, gate: PricedGate, network: nn.Module, samples: Samples) -> Gate:

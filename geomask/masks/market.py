@@ -94,24 +94,31 @@ class Market(nn.Module):
 
     def decide(self, scores: Tensor, theta: float) -> Tensor:
         """The best version of each unit at `theta`, or none: 0 and 1, float32 of the shape of `scores`."""
+        if scores.shape[1] == 1:  # the same, sooner: training decides a dozen times a step
+            return ((scores - theta * self.cost > self.nothing) & ~self.barred).float()
         best = self.odds(scores, theta, 1.0).argmax(1, keepdim=True)
         return torch.arange(1, scores.shape[1] + 1, device=scores.device)[:, None, None, None].eq(best).float()
 
     @torch.no_grad()
-    def settle(self, scores: Tensor, budget: float) -> float:
-        """The least theta at which what is decided stays within `budget`, on average over the samples."""
-        low, high = -1.0, 1.0
+    def settle(self, scores: Tensor, budget: float, start: float = 0.0, slack: float = 0.0) -> float:
+        """The least theta at which what is decided stays within `budget`, on average over the samples.
+
+        With `slack`, a share of the budget, it is any theta that leaves no more than that of it. The search is short
+        where `start` is near.
+        """
 
         def spent(theta: float) -> float:
             return float((self.decide(scores, theta) * self.cost).sum() / len(scores))
 
-        while spent(high) > budget and high < 1e30:
-            high *= 2
-        while spent(low) <= budget and low > -1e30:
-            low *= 2
-        while high - low > 1e-6 * max(1.0, abs(high)):
+        low, high, reach = start, start, 1.0
+        while spent(low) <= budget and reach < 1e30:
+            high, low, reach = low, low - reach, 2 * reach
+        while (taken := spent(high)) > budget and reach < 1e30:
+            low, high, reach = high, high + reach, 2 * reach
+        while high - low > 1e-6 * max(1.0, abs(high)) and not (slack and taken >= (1 - slack) * budget):
             middle = (low + high) / 2
-            low, high = (middle, high) if spent(middle) > budget else (low, middle)
+            now = spent(middle)
+            low, high, taken = (middle, high, taken) if now > budget else (low, middle, now)
         return high
 
     def _expect(self, shares: Tensor, tau: float) -> tuple[float, float]:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ..errors import SelectionError
+from .concrete import gumbel, hard_concrete
 from .fill import fill_budget
 from .gate import Choice, Gate
 from .hard import HardMask
 from .market import Market
 from .scores import StaticScores
+from .straight import straight_through
 from .versions import pass_chosen
 
 if TYPE_CHECKING:
@@ -23,16 +25,16 @@ if TYPE_CHECKING:
     from .preview import Preview
     from .scores import Scores
 
-#: Temperature of a sample, and how far it is stretched beyond 0 and 1, as Louizos, Welling & Kingma (2018) have them.
-BETA, STRETCH = 2 / 3, 0.1
 #: Share of the schedule over which the budget comes down; the rest is for what is left to be decided.
 DESCENT = 0.7
 #: tau at the end of the schedule; at the start it is 1.
 LAST_TAU = 0.1
 #: Share of all bytes that no expectation goes beyond: certainty for all takes a theta of minus infinity.
 FULL = 0.99
+#: Of hard samples: tau, at which units far from theta learn too, and the share of the budget that a batch may leave.
+WIDE, SLACK = 1.0, 0.005
 #: Batches whose previews are kept to settle theta by, for dynamic scores.
-KEPT = 8
+KEPT = 32
 
 
 class PricedGate(Gate):
@@ -44,8 +46,13 @@ class PricedGate(Gate):
     ones). The gradient goes through theta: what raises p of one unit lowers those of others, by as many bytes in all.
 
     Samples are hard-concrete (Louizos, Welling & Kingma 2018), here over versions and nothing:
-    z = clip(1.2 softmax((log p + g) / BETA) - 0.1, 0, 1), g Gumbel(0, 1) noise of each sample's own. `anneal` lowers
+    z = clip(1.2 softmax((log p + g) / (2 / 3)) - 0.1, 0, 1), g Gumbel(0, 1) noise of each sample's own. `anneal` lowers
     the budget geometrically from all bytes to the target, and tau from 1 to `LAST_TAU`.
+
+    Once the budget is down, samples of dynamic scores are hard: of each unit nothing or a version, by its p at a tau of
+    `WIDE`, at the theta at which those of the batch meet the budget, with the gradient of p (straight-through). Which
+    units are open tells of a chip by itself, and a network learns to rely on that only where none is half open. Soft
+    samples come first: hard ones tell little of scores that are nearly equal.
 
     A unit of price 0 is always kept, one of infinite price never. Evaluation and `freeze` choose hard: static scores by
     `fill_budget`, never above the budget; dynamic ones by score > theta * price, at the theta at which the choices for
@@ -105,7 +112,7 @@ class PricedGate(Gate):
         first = full if self._first is None else min(full, self._first / self.market.unit)
         last = min(full, self.budget / self.market.unit)
         self._spend = first * (last / first) ** min(1.0, progress / DESCENT) if first else 0.0
-        self._tau = LAST_TAU**progress
+        self._tau, self._is_down = LAST_TAU**progress, progress > DESCENT
 
     def draw(self, image: Tensor) -> Choice:
         """How much of each version of each unit passes: 0..1, float32 (samples, versions, groups, rows, columns).
@@ -117,9 +124,9 @@ class PricedGate(Gate):
             return (self._decide(scores),)
         if self.preview is not None:
             self._seen.append(self.preview(image).detach())
-        odds = self._odds(scores)
-        soft = _binary(odds, len(image)) if odds.shape[1] == 2 else _multiple(odds, len(image))
-        return (((1 + 2 * STRETCH) * soft - STRETCH).clamp(0, 1),)
+        if self._is_down and not self.scores.is_static:
+            return (self._choose(scores),)
+        return (hard_concrete(self._odds(scores), len(image)),)
 
     def apply_choice(self, image: Tensor, choice: Choice) -> Tensor:
         """See `pass_chosen`."""
@@ -170,11 +177,20 @@ class PricedGate(Gate):
 
     def _odds(self, scores: Tensor) -> Tensor:
         """Logits of nothing and the versions, with a gradient through theta."""
-        still = scores.detach()
-        theta = self._solve(still)
-        # theta is an implicit function of the scores. This is its value, and its gradient.
-        moving = theta + (self.market.pull(still, theta, self._tau) * (scores - still)).sum()
-        return self.market.odds(scores, moving, self._tau)
+        return self._odds_at(self._solve(scores.detach()), scores, self._tau)
+
+    def _choose(self, scores: Tensor) -> Tensor:
+        """Hard samples, within the budget on average over the batch, with the gradient of p at a tau of `WIDE`."""
+        nothing, versions = gumbel(scores[:, :1]), gumbel(scores)
+        drawn = scores.detach() + WIDE * (versions - nothing)
+        self._theta = self.market.settle(drawn, self._spend, self._theta, SLACK)
+        soft = self._odds_at(self._theta, scores, WIDE).softmax(1)[:, 1:]
+        return straight_through(self.market.decide(drawn, self._theta), soft)
+
+    def _odds_at(self, theta: float, scores: Tensor, tau: float) -> Tensor:
+        still = scores.detach()  # theta is an implicit function of the scores: its value, and its gradient
+        moving = theta + (self.market.pull(still, theta, tau) * (scores - still)).sum()
+        return self.market.odds(scores, moving, tau)
 
     @torch.no_grad()
     def _decide(self, scores: Tensor) -> Tensor:
@@ -232,18 +248,3 @@ class PricedPolicy(Gate):
     def is_spatial(self) -> bool:
         """Whether its grain has several blocks."""
         return self.grain.rows * self.grain.columns > 1
-
-
-def _binary(odds: Tensor, samples: int) -> Tensor:
-    """Binary Concrete samples of logits (samples or 1, nothing and one version, ...), (samples, 1, ...)."""
-    logit = (odds[:, 1:] - odds[:, :1]).expand(samples, -1, -1, -1, -1)
-    # Away from 0 and 1, where the noise is infinite.
-    uniform = torch.rand_like(logit).clamp(1e-6, 1 - 1e-6)
-    return ((logit + uniform.logit()) / BETA).sigmoid()
-
-
-def _multiple(odds: Tensor, samples: int) -> Tensor:
-    """Concrete samples of logits (samples or 1, nothing and versions, ...), without that of nothing."""
-    odds = odds.expand(samples, -1, -1, -1, -1)
-    gumbel = -torch.empty_like(odds).exponential_().clamp(min=1e-20).log()
-    return ((odds + gumbel) / BETA).softmax(1)[:, 1:]

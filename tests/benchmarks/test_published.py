@@ -43,7 +43,7 @@ def tiny_effort():
     from ours import Ours
 
     recipe = replace(pixels.PAPER, epochs=5, mask_rate=0.3, fine=1.0, factor=4.0, patience=0, batch=64)
-    digits = pixels.Effort(2, recipe, replace(recipe, epochs=2), 1, Ours(2, 1, batch=32), Ours(1, 1, batch=32))
+    digits = pixels.Effort(2, recipe, replace(recipe, epochs=2), 1, Ours(2, 1, batch=32), Ours(1, 0, batch=32, joint=1))
     pace = tradeoffs.Pace((32, 8, 8), 1, 0.3, 1, Ours(1, 1, batch=16))
     return experiments.Effort(1, 1, digits, pace, images=240)
 
@@ -75,6 +75,9 @@ def test_every_contender_has_a_row_in_both_cases_of_mnist(cache: Path, capsys: p
     score = found["default/static", "mnist/5%"].value
     assert score is not None
     assert score > 0.3  # a guess is right in a tenth
+    epochs = {row.contender: row.value for row in figures.rows if row.metric == "epochs"}
+    assert epochs["default/static"] == 3
+    assert epochs["default/dynamic"] == 2
     for row in figures.rows:
         if row.metric == "bytes":
             assert row.value == pytest.approx(784 * share[row.contender, row.case])
