@@ -89,7 +89,10 @@ def check_curve(folder: str | Path, budgets: Sequence[str]) -> Path:
         raise RunError(f"{folder} is a file; name a folder for the runs")
     for path in sorted(folder.iterdir()) if folder.exists() else ():
         if path.name not in BESIDE and not path.name.startswith("."):
-            check_folder(path)
+            try:
+                check_folder(path)
+            except RunError as error:
+                raise RunError(f"{folder} holds {path.name}, which is no run; name another folder") from error
     for budget in budgets:
         Budget.parse(budget)
         check_folder(folder / budget)
