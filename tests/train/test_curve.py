@@ -103,7 +103,7 @@ def test_budgets_that_are_none_are_refused_before_anything_is_trained(
 
 def test_a_folder_of_something_else_is_left_alone(task: Task, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"notes\.txt is a file"):
+    with pytest.raises(RunError, match=r"holds notes\.txt, which is no run"):
         train_curve(task, ["20%"], 0, 0, QUICK, tmp_path)
     with pytest.raises(RunError, match="is a file"):
         train_curve(task, ["20%"], 0, 0, QUICK, tmp_path / "notes.txt")
