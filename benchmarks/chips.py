@@ -25,10 +25,9 @@ from contenders import chips, start, store
 from environments import SetupError, environment
 from measure import ContenderError, Worker
 from scene import Scene
-from table import Column, Figures, Row, table
+from table import Column, Figures, Row, table, write_figures
 from trials import ChipTrial, Samples, StartTrial, StoreTrial, Trial
 
-from geomask.atomic import write_text
 from geomask.demo.server import Server
 
 if TYPE_CHECKING:
@@ -198,13 +197,10 @@ def _names(text: str) -> set[str]:
 
 
 def _write_page(measured: Figures, quick: bool) -> None:
-    """Put the figures between the page's two marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, begin, rest = text.partition("<!-- figures -->\n")
-    _, end, tail = rest.partition("<!-- /figures -->")
+    """Refresh the figures of the page."""
     source = f"{measured.source()} A quick run." if quick else measured.source()
     shown = f"{source}\n\n{table(measured, COLUMNS, markdown=True)}\n"
-    write_text(PAGE, f"{head}{begin}\n{shown}\n{end}{tail}")
+    write_figures(PAGE, shown)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,7 @@ from lassorank import REQUIREMENTS, LassoNet
 from maskdata import SETS, MaskSet, load_sets
 from maskfigures import COLUMNS, make_rows, summarise
 from maskmethods import CONTENDERS, Bout, Outcome
-from table import Figures, table
-
-from geomask.atomic import write_text
+from table import Figures, table, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "benchmarks"
@@ -137,12 +135,9 @@ def _percents(text: str) -> list[float]:
 
 
 def _write_page(measured: Figures, summary: str) -> None:
-    """Put the figures between the page's two marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, begin, rest = text.partition("<!-- figures -->\n")
-    _, end, tail = rest.partition("<!-- /figures -->")
+    """Refresh the figures of the page."""
     shown = f"{measured.source()}\n\n{summary}\n\n{table(measured, COLUMNS, markdown=True)}\n"
-    write_text(PAGE, f"{head}{begin}\n{shown}\n{end}{tail}")
+    write_figures(PAGE, shown)
 
 
 def _note(text: str) -> None:

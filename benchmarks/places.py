@@ -17,9 +17,8 @@ import torch
 from placing import Fold, Outcome, Plan
 from scipy import stats
 from ships import CHIP, NAMES, Acquisition, make_acquisitions, open_ground
-from table import Column, Figures, Row, table
+from table import Column, Figures, Row, table, write_figures
 
-from geomask.atomic import write_text
 from geomask.masks.grain import Grain
 from geomask.progress import progress
 
@@ -206,12 +205,9 @@ def _names(text: str) -> list[str]:
 
 
 def _write_page(figures: Figures) -> None:
-    """Put the figures between the page's two marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, begin, rest = text.partition("<!-- figures -->\n")
-    _, end, tail = rest.partition("<!-- /figures -->")
+    """Refresh the figures of the page."""
     shown = f"{figures.source()}\n\n{table(figures, COLUMNS, markdown=True)}\n"
-    write_text(PAGE, f"{head}{begin}\n{shown}\n{end}{tail}")
+    write_figures(PAGE, shown)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ from pathlib import Path
 
 import torch
 from experiments import CONTENDERS, FULL, GROUPS, QUICK, Effort, Job, Result, make_jobs
-from table import Column, Figures, Row, table
-
-from geomask.atomic import write_text
+from table import Column, Figures, Row, table, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "benchmarks"
@@ -135,12 +133,9 @@ def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def _write_page(measured: Figures) -> None:
-    """Put the figures between the page's two marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, begin, rest = text.partition("<!-- figures -->\n")
-    _, end, tail = rest.partition("<!-- /figures -->")
+    """Refresh the figures of the page."""
     shown = f"{measured.source()}\n\n{table(measured, COLUMNS, markdown=True)}\n"
-    write_text(PAGE, f"{head}{begin}\n{shown}\n{end}{tail}")
+    write_figures(PAGE, shown)
 
 
 def _note(text: str) -> None:

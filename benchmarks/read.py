@@ -20,9 +20,8 @@ from environments import SetupError, environment
 from jobs import Case, make_cases
 from measure import Bench, ContenderError, Worker, figures, missing
 from scene import Scene
-from table import Column, Figures, Row, table
+from table import Column, Figures, Row, table, write_figures
 
-from geomask.atomic import write_text
 from geomask.demo.server import Server
 from geomask.progress import progress
 
@@ -144,12 +143,9 @@ def _contenders(names: str) -> list[Contender]:
 
 
 def _write_page(measured: Figures) -> None:
-    """Put the figures between the page's two marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, begin, rest = text.partition("<!-- figures -->\n")
-    _, end, tail = rest.partition("<!-- /figures -->")
+    """Refresh the figures of the page."""
     shown = f"{measured.source()}\n\n{table(measured, COLUMNS, markdown=True)}\n"
-    write_text(PAGE, f"{head}{begin}\n{shown}\n{end}{tail}")
+    write_figures(PAGE, shown)
 
 
 def _note(text: str, end: str = "\n") -> None:

@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from table import Column, Figures, Row, table
+from table import Column, Figures, Row, table, write_figures
 
-from geomask.atomic import write_text
 from geomask.masks.any import AnyMask
 from geomask.masks.gate import Choice, Gate
 from geomask.masks.grain import Grain
@@ -253,12 +252,9 @@ def _names(text: str) -> set[str]:
 
 
 def _write_page(measured: Figures, where: str) -> None:
-    """Put the figures between the page's two marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, begin, rest = text.partition("<!-- figures -->\n")
-    _, end, tail = rest.partition("<!-- /figures -->")
+    """Refresh the figures of the page."""
     shown = f"{measured.source()} On {where}.\n\n{table(measured, COLUMNS, markdown=True)}\n"
-    write_text(PAGE, f"{head}{begin}\n{shown}\n{end}{tail}")
+    write_figures(PAGE, shown)
 
 
 if __name__ == "__main__":

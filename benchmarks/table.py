@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from geomask.atomic import write_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -147,3 +149,10 @@ def _markdown(case: str, lines: list[list[str]]) -> str:
     filled = [line + [""] * (width - len(line)) for line in lines]
     rule = ["---", *["---:"] * (width - 1)]
     return "\n".join([f"**{case}**", "", *("| " + " | ".join(line) + " |" for line in (filled[0], rule, *filled[1:]))])
+
+
+def write_figures(page: Path, shown: str) -> None:
+    """Put the figures of a page, Markdown, between its two marks."""
+    head, begin, rest = page.read_text(encoding="utf-8").partition("<!-- figures -->\n")
+    _, end, tail = rest.partition("<!-- /figures -->")
+    write_text(page, f"{head}{begin}\n{shown}\n{end}{tail}")

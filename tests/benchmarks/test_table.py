@@ -63,3 +63,15 @@ def test_every_line_of_markdown_has_all_columns_of_its_case():
     assert lines[:2] == ["| contender | kB | exact |", "| --- | ---: | ---: |"]
     assert "| two, which is long | does not install |  |" in lines
     assert [line.count("|") for line in lines] == [4, 4, 4, 4, 3, 3, 3]
+
+
+def test_figures_of_a_page_are_refreshed_between_its_marks_and_nothing_else(tmp_path: Path):
+    from table import write_figures
+
+    page = tmp_path / "page.md"
+    page.write_text("# Before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n", encoding="utf-8")
+    for shown in ("new\n", "newer\n"):
+        write_figures(page, shown)
+        assert page.read_text(encoding="utf-8") == (
+            f"# Before\n<!-- figures -->\n\n{shown}\n<!-- /figures -->\nafter\n"
+        )
