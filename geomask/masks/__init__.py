@@ -1,1 +1,1 @@
-"""What can be learned: gates over the channels of a model's input, and the fixed choices to hold them against."""
+"""What can be learned: gates over the units of a model's input, and the choices to hold them against."""

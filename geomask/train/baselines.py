@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import torch
 
-from ..chips.labels import IGNORE
 from ..errors import SelectionError
 from ..masks.fixed import random_channels, uniform_channels
 from ..masks.grain import Grain
@@ -210,10 +209,3 @@ def _most(cost: Cost, budget: int) -> int:
     """No more channels than these fit, whichever they are: where none shares a byte with another."""
     shares = int(cost.alone.sum()) > cost.dense
     return len(cost.alone) if shares else int(np.searchsorted(np.cumsum(np.sort(cost.alone)), budget, "right"))
-
-
-def majority_score(chips: Chips, split: Split) -> float:
-    """Accuracy, on the test chips, of always saying the most frequent class of the training chips."""
-    train_labels, test_labels = (chips.take(cells).labels for cells in (split.train, split.test))
-    majority = np.bincount(train_labels[train_labels != IGNORE]).argmax()
-    return float((test_labels[test_labels != IGNORE] == majority).mean())

@@ -1,4 +1,4 @@
-"""How learning rate and temperature go over a training."""
+"""How the learning rate goes over a training."""
 
 from __future__ import annotations
 
