@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 REQUIREMENTS = ("lassonet==0.0.20",)
 #: Samples that the path is followed on, drawn at random, and seconds that it may take.
-SAMPLES, LIMIT = 600, 300
+SAMPLES, LIMIT = 400, 120
 
 
 class LassoNet:
@@ -46,17 +48,32 @@ class LassoNet:
 
 
 def main(sample: str, answer: str) -> None:
-    """In the environment: follow the path from dense to empty."""
+    """In the environment: follow the path from dense to empty, twice."""
     import torch
     from lassonet import LassoNetClassifier
 
     torch.set_num_threads(1)
     with np.load(sample) as file:
         features, labels = file["features"], file["labels"]
-    model = LassoNetClassifier(
-        hidden_dims=(32,), path_multiplier=1.2, n_iters=(100, 10), patience=(20, 5), random_state=0, torch_seed=0
-    )
-    model.path(features, labels, return_state_dicts=False)
+
+    def follow(rate: float, start: float | str, times: float, updates: int) -> tuple[LassoNetClassifier, list[Any]]:
+        optimizers = partial(torch.optim.Adam, lr=1e-3), partial(torch.optim.SGD, lr=rate)
+        model = LassoNetClassifier(
+            hidden_dims=(32,),
+            lambda_start=start,
+            path_multiplier=times,
+            n_iters=(100, updates),
+            patience=(20, 5),
+            optim=optimizers,
+            random_state=0,
+            torch_seed=0,
+        )
+        return model, model.path(features, labels, return_state_dicts=False)
+
+    # By large steps until features fall out; from there by small ones, or most of them would fall out at once.
+    _, path = follow(1e-3, "auto", 1.5, 5)
+    whole = [step.lambda_ for step in path if bool(step.selected.all())]
+    model, _ = follow(1e-4, whole[-2] if len(whole) > 1 else "auto", 1.02, 5)
     np.save(answer, np.argsort(-model.feature_importances_.numpy(), kind="stable"))
 
 

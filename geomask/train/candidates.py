@@ -4,8 +4,8 @@
 candidate    its channels, each at one of its versions
 ===========  ===========================================================================================================
 gate         those of a gate that is trained with the network: `ConcreteSelector` where all cost the same, `PricedGate`
-probe        those that say most together to a small closed-form model (`Probe`), by gain
-thrifty      the same, by gain for the price; only where prices differ
+probe        those that say most together to a small closed-form model (`Probe`), for each of `PROBES` draws of pixels
+thrifty      the same, by gain for the price: every other draw where prices differ
 forest       the most important ones of a random forest that do not resemble each other (`decorrelated_order`)
 uniform      evenly spaced ones, at each version
 ===========  ===========================================================================================================
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from .networks import Factory
     from .settings import Settings
     from .shop import Plane, Shop
+
+
+#: Draws of pixels, landmarks and folds that probes are made of. What one chooses hangs on its draw, and shows: see
+#: docs/benchmarks/masks.md.
+PROBES = 6
 
 
 class Candidate(NamedTuple):
@@ -100,18 +105,19 @@ def make_gate(shop: Shop) -> ConcreteSelector | PricedGate:
 
 def find_planes(chips: Chips, split: Split, shop: Shop, seed: int) -> Iterator[tuple[str, list[Plane]]]:
     """Name and planes of every candidate that needs no network, by what the training chips say."""
-    planes = shop.planes
-    features, labels, chip = sample_pixels(chips.take(split.train), planes, seed)
-    probe = Probe(features, labels, chip, seed)
+    part, planes = chips.take(split.train), shop.planes
     prices = np.array([shop.prices[plane] for plane in planes])
     kinds = [channel for _, channel in planes]
 
     def fits(subset: list[int]) -> bool:
         return shop.fits([planes[number] for number in subset])
 
-    yield "probe", by_channel(planes[number] for number in probe.select(fits, None, kinds))
-    if not shop.is_flat:
-        yield "thrifty", by_channel(planes[number] for number in probe.select(fits, prices, kinds))
+    for draw in range(PROBES):
+        probe = Probe(*sample_pixels(part, planes, seed * PROBES + draw), seed * PROBES + draw)
+        is_thrifty = draw % 2 == 1 and not shop.is_flat
+        chosen = probe.select(fits, prices if is_thrifty else None, kinds)
+        yield f"{'thrifty' if is_thrifty else 'probe'} {draw + 1}", by_channel(planes[number] for number in chosen)
+    features, labels, _ = sample_pixels(part, planes, seed * PROBES)
     order = decorrelated_order(features, forest_order(features, labels, seed))
     yield "forest", shop.fill(planes[number] for number in order)
     for version in range(len(shop.prices)):

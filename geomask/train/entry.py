@@ -2,11 +2,13 @@
 
 conv(W, m x) = conv(W m, x) where m is a factor a channel. So the input need not be multiplied, and its gradient, which
 only the mask would ask for, need not be computed: that of W m has all that it takes. Where the mask differs from sample
-to sample the weights do, and the work is the same as for one W.
+to sample the weights do, and the work is the same as for one W; that pays where a sample has more pixels than W has
+weights a channel.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -74,12 +76,15 @@ def channel_factors(gate: Gate, choice: Choice) -> Tensor | None:
 
 @torch.no_grad()
 def find_entry(network: nn.Module, channels: int, size: tuple[int, int]) -> Entry | None:
-    """The convolution that alone sees a network's input, of `channels` and `size` (rows, columns); None: there is none.
+    """The convolution that alone sees a network's input, of `channels` and `size` (rows, columns).
 
-    It is tried: masked by its weights and by its input, the network has to say the same.
+    None where there is none, or masking its weights would take longer. It is tried: masked by its weights and by its
+    input, the network has to say the same.
     """
     conv = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
     if conv is None or (conv.in_channels, conv.groups, conv.padding_mode) != (channels, 1, "zeros"):
+        return None
+    if math.prod(size) < conv.weight[:, 0].numel():
         return None
     entry, generator = Entry(conv), torch.Generator().manual_seed(0)
     image = torch.randn(2, channels, *size, generator=generator).to(conv.weight.device)

@@ -81,6 +81,12 @@ def test_a_network_whose_input_is_seen_elsewhere_has_no_entry() -> None:
     assert find_entry(nn.Conv2d(5, 6, 3), 6, (8, 8)) is None
 
 
+def test_weights_of_each_sample_have_to_be_fewer_than_its_pixels() -> None:
+    assert find_entry(nn.Conv2d(6, 8, 3), 6, (8, 9)) is not None
+    assert find_entry(nn.Conv2d(6, 8, 3), 6, (8, 8)) is None
+    assert find_entry(nn.Conv2d(6, 8, 1), 6, (1, 1)) is None  # chips of single pixels
+
+
 def test_only_factors_of_channels_can_enter() -> None:
     blocks = AnyMask(Grain(tuple(range(6)), 2, 2))
     versions = XorMask(GRAIN, [1.0, 0.5])
