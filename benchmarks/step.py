@@ -28,7 +28,7 @@ from geomask.masks.hard import HardGate
 from geomask.masks.priced import PricedGate
 from geomask.masks.selector import ConcreteSelector
 from geomask.train.batches import turned
-from geomask.train.entry import can_enter, find_entry
+from geomask.train.entry import find_entry
 from geomask.train.network import MaskedNetwork
 from geomask.train.networks import make_network
 from geomask.train.objective import Objective
@@ -132,8 +132,8 @@ class Contender:
         shape = torch.zeros(case.channels), torch.ones(case.channels)
         objective = Objective(outputs=CLASSES, smoothing=self._settings.smoothing)
         self._model = MaskedNetwork(*shape, gate, network, objective).to(device)
-        if can_enter(gate) and not self._settings.compile:
-            self._model.entry = find_entry(network, gate.heads, (SIDE, SIDE))
+        if not self._settings.compile:
+            self._model.entry = find_entry(network, gate, (SIDE, SIDE))
         self._network = torch.compile(self._model.network) if self._settings.compile else self._model.network
         self._optimizer = make_optimizer(self._model, self._settings)
         self._step = 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SelectionError
-from .entry import can_enter, channel_factors, find_entry
+from .entry import entry_factors, find_entry
 from .network import MaskedNetwork, channel_statistics
 from .networks import make_network
 from .objective import Objective
@@ -48,7 +48,8 @@ def take_step(
     """
     choice = model.gate.draw(pixels)
     call = model.network if network is None else network  # a compiled one has no truth value
-    factors = channel_factors(model.gate, choice) if model.entry else None
+    size = (pixels.shape[-2], pixels.shape[-1])
+    factors = entry_factors(model.gate, choice, size) if model.entry else None
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         if model.entry and factors is not None:
             with model.entry.masked(factors):
@@ -106,8 +107,8 @@ def make_model(
             raise SelectionError("a network that stays frozen has to be trained before: name the run to start from")
         network.requires_grad_(requires_grad=False)
     model = MaskedNetwork(mean, deviation, gate, network, objective)
-    if chips.image.ndim == 4 and can_enter(gate) and not settings.compile:
-        model.entry = find_entry(network, gate.heads, (chips.image.shape[-2], chips.image.shape[-1]))
+    if chips.image.ndim == 4 and not settings.compile:
+        model.entry = find_entry(network, gate, (chips.image.shape[-2], chips.image.shape[-1]))
     return model
 
 
