@@ -96,16 +96,18 @@ def save_run(
 
     `selection` holds all channels that the network was trained on; where there were several `versions` of them, those
     say what is read. Raises RunError where the folder is in the way of something else, SelectionError where the blocks
-    of one channel are of several versions, TypeError where the gate decides anew for each chip.
+    of one channel are of several versions, or the gate is soft or decides anew for each chip.
     """
     from dataclasses import replace
 
     from safetensors.torch import save
 
     from ..atomic import atomic_path
-    from .fold import FoldedMask, fold
+    from .fold import FoldedMask, can_fold, fold
 
     folder = check_folder(folder)
+    if not can_fold(trained.model.gate):
+        raise SelectionError("a run reads the same of each chip, and this gate decides for each: save it as a `Policy`")
     _, model = fold(trained.model)
     if len(set(trained.channels)) < len(trained.planes):
         raise SelectionError("blocks of one channel are of several versions; a run reads one version of each channel")

@@ -10,8 +10,11 @@ import xarray as xr
 from safetensors.torch import load_file, save_file
 
 from geomask.errors import RunError, SelectionError
+from geomask.masks.any import AnyMask
+from geomask.masks.dynamic import DynamicScores
 from geomask.masks.grain import Grain
 from geomask.masks.hard import HardMask
+from geomask.masks.preview import Preview
 from geomask.train.crowd import Job, train_all, train_alone
 from geomask.train.run import Record, Run, load_record, load_run, save_run
 from geomask.train.step import Settings, Training, score
@@ -194,5 +197,15 @@ def test_blocks_of_several_versions_are_no_selection(task: Task, tmp_path: Path)
     assert trained.planes == [(0, 3), (1, 3)]
     record = Record("learned", 0, 0, 3, "50%", 0, 0, ["no", "yes"], 10.0, {}, [], asdict(Settings(steps=2)))
     with pytest.raises(SelectionError, match="of several versions"):
+        save_run(tmp_path, trained, task.selection, record)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_decides_for_each_chip_is_a_policy_and_no_run(task: Task, tmp_path: Path) -> None:
+    grain, preview = Grain(tuple(range(12))), Preview((0, 1), 2)
+    scores = DynamicScores("linear", preview.size(task.chips.image.shape[-2:]), 1, grain.shape, [0.0])
+    trained = Training(task.chips, task.splits[0], AnyMask(grain, scores, preview), Settings(steps=2), 0).finish()
+    record = Record("learned", 0, 0, 3, "50%", 0, 0, ["no", "yes"], 10.0, {}, [], asdict(Settings(steps=2)))
+    with pytest.raises(SelectionError, match="save it as a `Policy`"):
         save_run(tmp_path, trained, task.selection, record)
     assert not any(tmp_path.iterdir())
