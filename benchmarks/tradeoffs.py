@@ -15,7 +15,7 @@ from geomask.masks.dynamic import DynamicScores
 from geomask.masks.grain import Grain
 from geomask.masks.mask import Mask
 from geomask.masks.preview import Preview
-from geomask.masks.priced import PricedGate
+from geomask.masks.priced import PricedGate, PricedPolicy
 from geomask.masks.sequence import MaskSequence
 from geomask.masks.xor import XorMask
 from geomask.train.objective import Objective
@@ -61,7 +61,7 @@ class Pace:
 
 
 FULL = Pace((6000, 1000, 4000), 300, 5e-3, 20, Ours(40, 20, batch=64, rate=2e-3))
-QUICK = Pace((1000, 300, 1000), 30, 3e-2, 6, Ours(8, 5, batch=64, rate=2e-3))
+QUICK = Pace((1000, 300, 1000), 30, 3e-2, 6, Ours(18, 12, batch=64, rate=2e-3))
 
 
 def versions() -> Tradeoff:
@@ -168,6 +168,8 @@ def run_ours(tradeoff: Tradeoff, patches: Patches, pace: Pace, seed: int) -> dic
             weights = torch.from_numpy(gate.market.prices / gate.market.prices[0].mean()).float()
             ours = pace.ours if tradeoff.preview is None else replace(pace.ours, select_rate=MODEL_RATE)
             frozen = ours.train(gate, network, patches.train)
+            if isinstance(frozen, PricedPolicy):
+                frozen.settle(patches.test.image)
             found[budget] = examine(
                 frozen, network, patches.test, lambda choice, weights=weights: (choice[0] * weights).sum(1).mean()
             )

@@ -123,6 +123,15 @@ class Policy:
         found: np.ndarray = chosen.numpy() > 0
         return found
 
+    @torch.no_grad()
+    def within(self, budget: float, preview: Tensor) -> Policy:
+        """The same, at the theta at which the chips that `show` gave this of take `budget` bytes on average at most.
+
+        Chips of another place than those of training may look so different that theirs are not.
+        """
+        theta = self.market.settle(self.scores(preview), budget / self.market.unit)
+        return replace(self, terms=replace(self.terms, theta=theta))
+
     def answer(self, image: np.ndarray, valid: np.ndarray, chips: Sequence[Window]) -> list[list[Answer]]:
         """What to read for each of `chips`, by its preview: an answer for each set of channels and levels.
 

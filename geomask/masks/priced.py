@@ -204,13 +204,13 @@ class PricedPolicy(Gate):
     """The hard gate of dynamic scores: of each unit the version of most score - theta * price, if that is above 0.
 
     What it takes differs from chip to chip, and is within the budget on average over the chips that theta was settled
-    on.
+    on: those of training at first. Chips of another place may look so different that theirs are not; `settle` mends it.
     """
 
     def __init__(self, gate: PricedGate) -> None:
         """Its scores learn no more."""
         super().__init__()
-        self.grain, self.preview, self.market = gate.grain, gate.preview, gate.market
+        self.grain, self.preview, self.market, self.budget = gate.grain, gate.preview, gate.market, gate.budget
         self.scores = gate.scores.requires_grad_(requires_grad=False).eval()
         self.theta = gate.settle()
 
@@ -219,11 +219,15 @@ class PricedPolicy(Gate):
         """As many as the input has channels."""
         return len(self.grain.groups)
 
+    @torch.no_grad()
+    def settle(self, image: Tensor) -> None:
+        """Set theta anew, so that the choices for these images are within the budget on average. It needs no labels."""
+        self.theta = self.market.settle(self._score(image), self.budget / self.market.unit)
+
+    @torch.no_grad()
     def draw(self, image: Tensor) -> Choice:
         """0 and 1, float32 (samples, versions, groups, rows, columns)."""
-        with torch.no_grad():
-            scores = self.scores(None if self.preview is None else self.preview(image))
-            return (self.market.decide(scores, self.theta),)
+        return (self.market.decide(self._score(image), self.theta),)
 
     def apply_choice(self, image: Tensor, choice: Choice) -> Tensor:
         """See `pass_chosen`."""
@@ -238,6 +242,10 @@ class PricedPolicy(Gate):
     def freeze(self) -> PricedPolicy:
         """Itself."""
         return self
+
+    def _score(self, image: Tensor) -> Tensor:
+        scores: Tensor = self.scores(None if self.preview is None else self.preview(image))
+        return scores
 
     @property
     def is_hard(self) -> bool:

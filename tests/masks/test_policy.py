@@ -158,6 +158,9 @@ def test_the_rule_is_that_of_the_frozen_gate():
     choice = frozen.draw(image)[0]
     assert 0 < choice.mean() < 1
     assert np.array_equal(some.choose(preview(image)), choice.numpy() > 0)
+    frozen.settle(image + 3)
+    elsewhere = some.within(frozen.budget, preview(image + 3))
+    assert elsewhere.terms.theta == frozen.theta != some.terms.theta
 
 
 def test_a_preview_is_read_through_a_manifest_and_the_planned_bytes_of_an_answer_are_its_cost(place):

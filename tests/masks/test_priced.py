@@ -239,6 +239,19 @@ def test_hard_choices_pass_on_a_gradient_that_moves_no_byte(made: tuple[PricedGa
         assert held.abs().max() <= 1e-2 * len(image)
 
 
+@settings(max_examples=25)
+@given(moving_gates(), st.floats(-3, 3))
+def test_a_policy_that_is_settled_elsewhere_keeps_its_budget_there(made: tuple[PricedGate, Tensor], by: float) -> None:
+    gate, image = made
+    gate.draw(image)
+    policy = gate.freeze()
+    assert isinstance(policy, PricedPolicy)
+    elsewhere = 1.5 * image + by
+    policy.settle(elsewhere)
+    spent = float((policy.draw(elsewhere)[0] * torch.from_numpy(gate.market.prices)).sum()) / len(image)
+    assert 0.8 * gate.budget < spent <= gate.budget * (1 + 1e-6)
+
+
 def test_static_scores_are_drawn_softly_to_the_end() -> None:
     gate = gate_of([[0.1, 0.0, -0.1, 0.0]], prices_of([1.0, 1, 1, 1]), 2).train()
     gate.anneal(1)
