@@ -1,4 +1,4 @@
-"""The default way to a selection: several candidates within the budget, each trained; the best on validation wins.
+"""The default way to a selection: several candidates within the budget, each trained; validation says which wins.
 
 ===========  ===========================================================================================================
 candidate    its channels, each at one of its versions
@@ -10,12 +10,13 @@ forest       the most important ones of a random forest that do not resemble eac
 uniform      evenly spaced ones, at each version
 ===========  ===========================================================================================================
 
-No single one wins everywhere: docs/benchmarks/masks.md has what each comes to. Test chips are not looked at.
+No single way wins everywhere: docs/benchmarks/masks.md has what each comes to. Test chips are not looked at.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,11 @@ class Candidate(NamedTuple):
     validation: float
     """Score of the network on the validation chips, the mean over the last quarter of the checks."""
 
+    @property
+    def way(self) -> str:
+        """What it is a candidate of: of several networks, draws or versions alike."""
+        return self.name.partition(" ")[0].rstrip(",")
+
     def to_dict(self, won: str | None) -> dict[str, Any]:
         """As JSON has it; `won` is the name of the best."""
         planes = [list(plane) for plane in self.planes]
@@ -72,7 +78,7 @@ def train_candidates(
     on_step: Callable[[], object] | None = None,
     network: Factory | None = None,
 ) -> Trained:
-    """Train every candidate, and return the network that does best on validation; `Trained.candidates` has them all.
+    """Train every candidate, and return the network that `pick_best` picks; `Trained.candidates` has them all.
 
     `chips` have an axis for versions where the shop has several. Raises what `Training` raises.
     """
@@ -86,8 +92,20 @@ def train_candidates(
     tried = tuple(
         Candidate(name, tuple(by_channel(one.planes)), settled(one, chips, split, settings)) for name, one in offers
     )
-    best = max(range(len(tried)), key=lambda number: tried[number].validation)
-    return replace(offers[best][1], candidates=tried, won=tried[best].name)
+    best = pick_best(tried)
+    return replace(offers[tried.index(best)][1], candidates=tried, won=best.name)
+
+
+def pick_best(tried: Sequence[Candidate]) -> Candidate:
+    """Of the way whose candidates do best on validation on average the best one.
+
+    The best of many on few chips is so by chance as much as by merit; a mean over several is less so.
+    """
+    scores: dict[str, list[float]] = {}
+    for one in tried:
+        scores.setdefault(one.way, []).append(one.validation)
+    way = max(scores, key=lambda way: fmean(scores[way]))
+    return max((one for one in tried if one.way == way), key=lambda one: one.validation)
 
 
 def make_gate(shop: Shop) -> ConcreteSelector | PricedGate:

@@ -14,7 +14,16 @@ from geomask.masks.priced import PricedGate
 from geomask.masks.selector import ConcreteSelector
 from geomask.plan.cost import Cost
 from geomask.train.baselines import train_method
-from geomask.train.candidates import find_planes, make_gate, sample_pixels, settled, train_candidates, train_planes
+from geomask.train.candidates import (
+    Candidate,
+    find_planes,
+    make_gate,
+    pick_best,
+    sample_pixels,
+    settled,
+    train_candidates,
+    train_planes,
+)
 from geomask.train.fold import fold
 from geomask.train.score import score
 from geomask.train.settings import Settings
@@ -37,12 +46,23 @@ def two(chips: Chips) -> Chips:
     return replace(chips, image=np.stack([chips.image, chips.image + noise], 1), valid=np.stack([chips.valid] * 2, 1))
 
 
-def test_the_best_on_validation_wins_and_all_are_told(chips: Chips) -> None:
+def test_what_is_picked_is_the_best_of_the_way_that_does_best_on_average() -> None:
+    def tried(**scores: float) -> list[Candidate]:
+        return [Candidate(name.replace("_", " "), (), score) for name, score in scores.items()]
+
+    assert pick_best(tried(probe_1=0.6, probe_2=0.9, forest=0.8, uniform=0.7)).name == "forest"
+    assert pick_best(tried(probe_1=0.8, probe_2=0.9, forest=0.8, uniform=0.7)).name == "probe 2"
+    gates = [Candidate("gate, tuned", (), 0.7), Candidate("gate, retrained", (), 0.75)]
+    assert pick_best([*tried(probe_1=0.6, probe_2=0.8), *gates]).name == "gate, retrained"
+    assert pick_best(tried(uniform=0.1, uniform_1=0.3, thrifty_2=0.2)).way == "uniform"  # the first of two alike
+
+
+def test_a_candidate_wins_by_validation_and_all_are_told(chips: Chips) -> None:
     trained = train_candidates(chips, SPLIT, Shop(FLAT, 250.0), Settings(steps=80, check_every=10), 0)
     tried = {one.name: one for one in trained.candidates}
     assert {"gate, tuned", "gate, retrained", "uniform"} <= set(tried)
     assert all(len(one.planes) == 2 for one in trained.candidates)
-    best = max(tried.values(), key=lambda one: one.validation)
+    best = pick_best(trained.candidates)
     assert trained.won == best.name
     assert tuple(trained.planes) == best.planes
     assert set(trained.channels) == TELLING
