@@ -119,7 +119,7 @@ class PricedGate(Gate):
 
         1 sample where it is the same for all.
         """
-        scores = self._score(image)
+        scores = _score(self, image)
         if not self.training:
             return (self._decide(scores),)
         if self.preview is not None:
@@ -145,7 +145,7 @@ class PricedGate(Gate):
     @torch.no_grad()
     def probabilities(self, image: Tensor) -> Tensor:
         """p(unit, version), float32 (samples, versions, groups, rows, columns); 1 sample where it is that of all."""
-        scores = self._score(image)
+        scores = _score(self, image)
         return self.market.shares(scores, self._solve(scores), self._tau)
 
     @torch.no_grad()
@@ -165,10 +165,6 @@ class PricedGate(Gate):
         scores = torch.cat([self.scores(preview.to(self.market.cost.device)) for preview in self._seen])
         self.scores.train(mode)
         return self.market.settle(scores, self.budget / self.market.unit)
-
-    def _score(self, image: Tensor) -> Tensor:
-        scores: Tensor = self.scores(None if self.preview is None else self.preview(image))
-        return scores
 
     def _solve(self, scores: Tensor) -> float:
         if self.market.dense:  # else all is free
@@ -222,12 +218,12 @@ class PricedPolicy(Gate):
     @torch.no_grad()
     def settle(self, image: Tensor) -> None:
         """Set theta anew, so that the choices for these images are within the budget on average. It needs no labels."""
-        self.theta = self.market.settle(self._score(image), self.budget / self.market.unit)
+        self.theta = self.market.settle(_score(self, image), self.budget / self.market.unit)
 
     @torch.no_grad()
     def draw(self, image: Tensor) -> Choice:
         """0 and 1, float32 (samples, versions, groups, rows, columns)."""
-        return (self.market.decide(self._score(image), self.theta),)
+        return (self.market.decide(_score(self, image), self.theta),)
 
     def apply_choice(self, image: Tensor, choice: Choice) -> Tensor:
         """See `pass_chosen`."""
@@ -243,10 +239,6 @@ class PricedPolicy(Gate):
         """Itself."""
         return self
 
-    def _score(self, image: Tensor) -> Tensor:
-        scores: Tensor = self.scores(None if self.preview is None else self.preview(image))
-        return scores
-
     @property
     def is_hard(self) -> bool:
         """Always."""
@@ -256,3 +248,9 @@ class PricedPolicy(Gate):
     def is_spatial(self) -> bool:
         """Whether its grain has several blocks."""
         return self.grain.rows * self.grain.columns > 1
+
+
+def _score(gate: PricedGate | PricedPolicy, image: Tensor) -> Tensor:
+    """Float32 (samples or 1, versions, groups, rows, columns)."""
+    scores: Tensor = gate.scores(None if gate.preview is None else gate.preview(image))
+    return scores

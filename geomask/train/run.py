@@ -107,7 +107,9 @@ def save_run(
 
     folder = check_folder(folder)
     if not can_fold(trained.model.gate):
-        raise SelectionError("a run reads the same of each chip, and this gate decides for each: save it as a `Policy`")
+        raise SelectionError(
+            "a run reads the same of each chip: freeze its gate; one that decides for each, save it as a `Policy`"
+        )
     _, model = fold(trained.model)
     if len(set(trained.channels)) < len(trained.planes):
         raise SelectionError("blocks of one channel are of several versions; a run reads one version of each channel")

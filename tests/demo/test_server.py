@@ -308,10 +308,13 @@ def test_by_hand_it_prints_its_address_and_ends_on_a_signal(folder: Path, sent: 
     command = [sys.executable, "-m", "geomask.demo.server", str(folder), "--latency", "1ms", "--bandwidth", "50Mbit"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("http://127.0.0.1:")
-        process.send_signal(sent)
-        assert process.communicate(timeout=10) == ("", "")
-        assert process.returncode == 0
+        try:
+            assert process.stdout.readline().startswith("http://127.0.0.1:")
+            process.send_signal(sent)
+            assert process.communicate(timeout=10) == ("", "")
+            assert process.returncode == 0
+        finally:
+            process.kill()  # or the block would wait for ever for what did not end
 
 
 def test_a_false_start_says_why(tmp_path: Path) -> None:

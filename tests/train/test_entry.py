@@ -109,6 +109,9 @@ def test_places_enter_a_convolution_of_one_pixel_alone() -> None:
     assert find_entry(nn.Conv2d(6, 8, 1), blocks, (8, 8)) is not None
     for other in (nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(6, 8, 1, stride=2), nn.Conv2d(6, 8, 1, padding=1)):
         assert find_entry(other, blocks, (8, 8)) is None
+    pooled = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(6, 8, 1))  # its convolution sees fewer pixels than there are
+    assert find_entry(pooled, blocks, (8, 8)) is None
+    assert pooled.training
 
 
 def test_only_factors_of_channels_or_of_pixels_can_enter() -> None:
