@@ -24,6 +24,7 @@ from chipcases import make_chip_cases
 from contenders import chips, start, store
 from environments import SetupError, environment
 from measure import ContenderError, Worker
+from names import names_of
 from scene import Scene
 from table import Column, Figures, Row, table, write_figures
 from trials import ChipTrial, Samples, StartTrial, StoreTrial, Trial
@@ -44,6 +45,8 @@ LATENCY, BANDWIDTH = 0.05, 100e6
 PATIENCE, QUICK_PATIENCE = 900.0, 90.0
 
 CASES = ("http", "http-grid", "files", "store", "start/1e3", "start/1e5")
+#: Contenders and cases.
+NAMES = (*(one.name for group in (chips.SERVED, store.CONTENDERS, start.CONTENDERS) for one in group), *CASES)
 
 UNITS = {
     "chips_per_second": "1/s",
@@ -86,7 +89,7 @@ def main(
     run = Run(cache / "environments")
     with ExitStack() as stack:
         for trial in _trials(stack, scene or Scene(), catalogue or Catalogue(), cache, given.quick):
-            if chosen := _chosen(trial, given.only):
+            if chosen := _chosen(trial, set(given.only)):
                 trial.prepare()
             for contender in chosen:
                 run.measure(contender, trial)
@@ -178,22 +181,11 @@ def _chosen(trial: Trial, only: set[str]) -> list[Contender]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python benchmarks/chips.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer chips, once each: under ten minutes")
-    parser.add_argument(
-        "--only", type=_names, default=set(), metavar="NAMES", help="contenders, cases or both: geomask,torchgeo,http"
-    )
+    about = "contenders, cases or both: geomask,torchgeo,http"
+    parser.add_argument("--only", type=names_of(NAMES), default=(), metavar="NAMES", help=about)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, tidy")
     parser.add_argument("--write", action="store_true", help=f"refresh the figures in {PAGE.relative_to(ROOT)}")
     return parser
-
-
-def _names(text: str) -> set[str]:
-    wanted = {name.strip() for name in text.split(",")}
-    known = list(
-        dict.fromkeys([c.name for group in (chips.SERVED, store.CONTENDERS, start.CONTENDERS) for c in group])
-    ) + list(CASES)
-    if unknown := sorted(wanted.difference(known)):
-        raise argparse.ArgumentTypeError(f"no contender or case {unknown[0]}; there are {', '.join(known)}")
-    return wanted
 
 
 def _write_page(measured: Figures, quick: bool) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from lassorank import REQUIREMENTS, LassoNet
 from maskdata import SETS, MaskSet, load_sets
 from maskfigures import COLUMNS, make_rows, summarise
 from maskmethods import CONTENDERS, Bout, Outcome
+from names import names_of
 from table import Figures, table, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,23 +109,17 @@ def _lassonet(cache: Path) -> Path | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python benchmarks/masks.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="5 %% and 10 %% alone, and two fifths of the steps")
-    parser.add_argument("--only", type=_names(CONTENDERS), default=CONTENDERS, metavar="NAMES", help="of contenders")
-    parser.add_argument("--sets", type=_names(SETS), default=SETS, metavar="NAMES", help=f"of {', '.join(SETS)}")
+    parser.add_argument(
+        "--only", type=names_of(CONTENDERS, "contender"), default=CONTENDERS, metavar="NAMES", help="of contenders"
+    )
+    parser.add_argument(
+        "--sets", type=names_of(SETS, "set"), default=SETS, metavar="NAMES", help=f"of {', '.join(SETS)}"
+    )
     parser.add_argument("--budgets", type=_percents, metavar="PERCENTS", help="such as 5 or 2,20, of all bytes")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", metavar="DIR", help="local files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, tidy")
     parser.add_argument("--write", action="store_true", help=f"refresh the figures in {PAGE.relative_to(ROOT)}")
     return parser
-
-
-def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        wanted = [name.strip() for name in text.split(",")]
-        if unknown := [name for name in wanted if name not in known]:
-            raise argparse.ArgumentTypeError(f"no {unknown[0]}; there are {', '.join(known)}")
-        return [name for name in known if name in wanted]
-
-    return parse
 
 
 def _percents(text: str) -> list[float]:

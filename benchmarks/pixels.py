@@ -67,7 +67,7 @@ QUICK = Effort(
     3,
     HASTY,
     HASTY,
-    every=24,
+    every=48,
     ours=Ours(8, 6),
     ours_dynamic=Ours(3, 0, select_rate=0.02, model_rate=0.003, joint=6),
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from names import names_of
 from placing import Fold, Outcome, Plan
 from scipy import stats
 from ships import CHIP, NAMES, Acquisition, make_acquisitions, open_ground
@@ -185,23 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     about = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python benchmarks/places.py", description=about)
     parser.add_argument("--quick", action="store_true", help="the first case, three of the five splits: eight minutes")
-    parser.add_argument("--only", type=_names, default=(), metavar="NAMES", help="such as dynamic,ships/12x12")
+    parser.add_argument(
+        "--only", type=names_of((*CONTENDERS, *CASES)), default=(), metavar="NAMES", help="such as dynamic,ships/12x12"
+    )
     parser.add_argument(
         "--data", type=Path, default=ROOT.parent / "shared" / "data", metavar="DIR", help="of the scene"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, tidy")
     parser.add_argument("--write", action="store_true", help=f"refresh the figures in {PAGE.relative_to(ROOT)}")
     return parser
-
-
-def _names(text: str) -> list[str]:
-    """Contenders and cases."""
-    names = [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in (*CONTENDERS, *CASES)]:
-        raise argparse.ArgumentTypeError(
-            f"no contender or case {unknown[0]}; there are {', '.join((*CONTENDERS, *CASES))}"
-        )
-    return names
 
 
 def _write_page(figures: Figures) -> None:

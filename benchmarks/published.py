@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from experiments import CONTENDERS, FULL, GROUPS, QUICK, Effort, Job, Result, make_jobs
+from names import names_of
 from table import Column, Figures, Row, table, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,22 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     description = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python benchmarks/published.py", description=description)
     parser.add_argument("--quick", action="store_true", help="one seed and fewer epochs: 45 minutes on two cores")
-    parser.add_argument("--only", type=_names(CONTENDERS), default=CONTENDERS, metavar="NAMES", help="of contenders")
-    parser.add_argument("--cases", type=_names(GROUPS), default=GROUPS, metavar="NAMES", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--only", type=names_of(CONTENDERS, "contender"), default=CONTENDERS, metavar="NAMES", help="of contenders"
+    )
+    parser.add_argument(
+        "--cases", type=names_of(GROUPS, "case"), default=GROUPS, metavar="NAMES", help=f"of {', '.join(GROUPS)}"
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", metavar="DIR", help="local files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, tidy")
     parser.add_argument("--write", action="store_true", help=f"refresh the figures in {PAGE.relative_to(ROOT)}")
     return parser
-
-
-def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        wanted = [name.strip() for name in text.split(",")]
-        if unknown := [name for name in wanted if name not in known]:
-            raise argparse.ArgumentTypeError(f"no {unknown[0]}; there are {', '.join(known)}")
-        return [name for name in known if name in wanted]
-
-    return parse
 
 
 def _write_page(measured: Figures) -> None:

@@ -19,6 +19,7 @@ from contenders import CONTENDERS, Contender
 from environments import SetupError, environment
 from jobs import Case, make_cases
 from measure import Bench, ContenderError, Worker, figures, missing
+from names import names_of
 from scene import Scene
 from table import Column, Figures, Row, table, write_figures
 
@@ -32,6 +33,8 @@ PAGE = ROOT / "docs" / "benchmarks" / "read.md"
 #: The link: seconds added to a request, bit/s of all connections together.
 LATENCY, BANDWIDTH = 0.05, 50e6
 
+#: Of contenders.
+KNOWN = tuple(contender.name for contender in CONTENDERS)
 STATES = ("cold", "kept")
 
 COLUMNS = (
@@ -56,8 +59,9 @@ def main(arguments: Sequence[str] | None = None, scene: Scene | None = None, cac
         Server(served, latency=LATENCY, bandwidth=BANDWIDTH) as server,
     ):
         run = Run(make_cases(scene, given.quick), Bench(scene, files, server), cache / "environments")
-        for contender in given.only:
-            run.measure(contender)
+        for contender in CONTENDERS:
+            if contender.name in given.only:
+                run.measure(contender)
     measured = run.figures()
     print(table(measured, COLUMNS))
     if given.json:
@@ -126,20 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python benchmarks/read.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the same cases, one place each: under five minutes")
     parser.add_argument(
-        "--only", type=_contenders, default=CONTENDERS, metavar="NAMES", help="such as geomask,rasterio"
+        "--only", type=names_of(KNOWN, "contender"), default=KNOWN, metavar="NAMES", help="such as geomask,rasterio"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, tidy")
     parser.add_argument("--write", action="store_true", help=f"refresh the figures in {PAGE.relative_to(ROOT)}")
     return parser
-
-
-def _contenders(names: str) -> list[Contender]:
-    """Those named, in the benchmark's order."""
-    wanted = [name.strip() for name in names.split(",")]
-    known = [contender.name for contender in CONTENDERS]
-    if unknown := [name for name in wanted if name not in known]:
-        raise argparse.ArgumentTypeError(f"no contender {unknown[0]}; there are {', '.join(known)}")
-    return [contender for contender in CONTENDERS if contender.name in wanted]
 
 
 def _write_page(measured: Figures) -> None:

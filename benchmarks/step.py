@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from names import names_of
 from table import Column, Figures, Row, table, write_figures
 
 from geomask.masks.any import AnyMask
@@ -216,8 +217,9 @@ def main(arguments: Sequence[str] | None = None, cases: Sequence[Case] = CASES) 
     """Measure, print the table, and write what was asked for."""
     given = _parser().parse_args(arguments)
     torch.set_num_threads(given.threads)
-    names = [name for name in CONTENDERS if not given.only & set(CONTENDERS) or name in {"network", *given.only}]
-    chosen = [case for case in cases if not given.only - set(CONTENDERS) or case.name in given.only]
+    only = set(given.only)
+    names = [name for name in CONTENDERS if not only & set(CONTENDERS) or name in {"network", *only}]
+    chosen = [case for case in cases if not only - set(CONTENDERS) or case.name in only]
     device, rows = torch.device(given.device), list[Row]()
     for case in chosen:
         print(f"{case.name}:", end="", file=sys.stderr)
@@ -235,20 +237,18 @@ def main(arguments: Sequence[str] | None = None, cases: Sequence[Case] = CASES) 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python benchmarks/step.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the rounds: under five minutes")
-    parser.add_argument("--only", type=_names, default=set(), metavar="NAMES", help="contenders, cases or both")
+    parser.add_argument(
+        "--only",
+        type=names_of((*CONTENDERS, *(case.name for case in CASES))),
+        default=(),
+        metavar="NAMES",
+        help="contenders, cases or both",
+    )
     parser.add_argument("--device", default="cpu", help="as torch names it")
     parser.add_argument("--threads", type=int, default=1, help="of torch, on the CPU; trainings have one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, tidy")
     parser.add_argument("--write", action="store_true", help=f"refresh the figures in {PAGE.relative_to(ROOT)}")
     return parser
-
-
-def _names(text: str) -> set[str]:
-    wanted = {name.strip() for name in text.split(",")}
-    known = [*CONTENDERS, *(case.name for case in CASES)]
-    if unknown := sorted(wanted.difference(known)):
-        raise argparse.ArgumentTypeError(f"no contender or case {unknown[0]}; there are {', '.join(known)}")
-    return wanted
 
 
 def _write_page(measured: Figures, where: str) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from ours import Found, Ours, examine
 from patches import SIDE, Classifier, Patches
+from torch import Tensor
 
 from geomask.masks.any import START, AnyMask
 from geomask.masks.dynamic import DynamicScores
+from geomask.masks.gate import Choice
 from geomask.masks.grain import Grain
 from geomask.masks.mask import Mask
 from geomask.masks.preview import Preview
@@ -36,8 +38,8 @@ class Tradeoff:
     recipe: Recipe
     mask: Callable[[np.ndarray], Mask]
     """The published mask, of the bytes of a piece in each version."""
-    gate: Callable[[np.ndarray, float], PricedGate]
-    """Ours, of those and of a share of the bytes."""
+    gates: Callable[[np.ndarray, float], list[PricedGate]]
+    """Ours, of those and of a share of the bytes; of several, validation says which."""
     centred: bool = True
     """Whether objects lie near the middle."""
     encoded: bool = True
@@ -72,24 +74,26 @@ def versions() -> Tradeoff:
         (0.4, 0.22, 0.13, 0.09),
         OEHMCKE2022["xor"],
         lambda nbytes: XorMask(grain, (nbytes / nbytes[0]).tolist()),
-        lambda nbytes, share: PricedGate(grain, nbytes[:, None, None, None], share * nbytes[0]),
+        lambda nbytes, share: [PricedGate(grain, nbytes[:, None, None, None], share * nbytes[0])],
     )
 
 
 def sequence() -> Tradeoff:
-    """A version for all, then 12 x 12 blocks: ours chooses a version of each block."""
+    """A version for all, then 12 x 12 blocks: ours tries each version for all, and a version of each block."""
     whole, blocks = Grain.of("version", 1, BANDS, SIZE), Grain.of("block:12x12", 1, BANDS, SIZE)
 
-    def gate(nbytes: np.ndarray, share: float) -> PricedGate:
+    def gates(nbytes: np.ndarray, share: float) -> list[PricedGate]:
         prices = np.broadcast_to(nbytes[:, None, None, None] / blocks.units, (len(nbytes), *blocks.shape))
-        return PricedGate(blocks, prices, share * nbytes[0])
+        alone = np.eye(len(nbytes), dtype=bool)[..., None, None, None]
+        offers = [prices, *(np.where(version, prices, np.inf) for version in alone)]
+        return [PricedGate(blocks, offer, share * nbytes[0]) for offer in offers]
 
     return Tradeoff(
         "jpeg+blocks",
         (0.1, 0.05),
         OEHMCKE2022["xor+subpixel"],
         lambda nbytes: MaskSequence(XorMask(whole, (nbytes / nbytes[0]).tolist()), AnyMask(blocks)),
-        gate,
+        gates,
     )
 
 
@@ -105,13 +109,15 @@ def grid(along: int) -> Tradeoff:
         (0.2, 0.1),
         OEHMCKE2022["subblock/dynamic"],
         lambda nbytes: AnyMask(grain, scores(START, learn_static=False), preview),
-        lambda nbytes, share: PricedGate(
-            grain,
-            np.full((1, *grain.shape), nbytes[0] / grain.units),
-            share * nbytes[0],
-            scores(0.0, learn_static=True),
-            preview,
-        ),
+        lambda nbytes, share: [
+            PricedGate(
+                grain,
+                np.full((1, *grain.shape), nbytes[0] / grain.units),
+                share * nbytes[0],
+                scores(0.0, learn_static=True),
+                preview,
+            )
+        ],
         centred=False,
         encoded=False,
         preview=preview,
@@ -155,25 +161,35 @@ def run_published(
 
 
 def run_ours(tradeoff: Tradeoff, patches: Patches, pace: Pace, seed: int) -> dict[float, Found | None]:
-    """What the priced gate comes to within each budget, from a training each."""
-    found: dict[float, Found | None] = {}
+    """What priced gates come to within each budget, from a training each: the best on validation."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trained = _warm(patches, pace).state_dict()
+        warm = _warm(patches, pace).state_dict()
+        found: dict[float, Found | None] = {}
         for budget in tradeoff.budgets:
-            torch.manual_seed(seed)
-            network = Classifier()
-            network.load_state_dict(trained)
-            gate = tradeoff.gate(patches.nbytes, budget)
-            weights = torch.from_numpy(gate.market.prices / gate.market.prices[0].mean()).float()
-            ours = pace.ours if tradeoff.preview is None else replace(pace.ours, select_rate=MODEL_RATE)
-            frozen = ours.train(gate, network, patches.train)
-            if isinstance(frozen, PricedPolicy):
-                frozen.settle(patches.test.image)
-            found[budget] = examine(
-                frozen, network, patches.test, lambda choice, weights=weights: (choice[0] * weights).sum(1).mean()
-            )
-    return found
+            tried = [_try(tradeoff, gate, warm, patches, pace, seed) for gate in tradeoff.gates(patches.nbytes, budget)]
+            found[budget] = max(tried, key=lambda one: one[0])[1]
+        return found
+
+
+def _try(
+    tradeoff: Tradeoff, gate: PricedGate, warm: dict[str, Tensor], patches: Patches, pace: Pace, seed: int
+) -> tuple[float, Found]:
+    """The validation score of a gate and its network, and what they come to on test."""
+    torch.manual_seed(seed)
+    network = Classifier()
+    network.load_state_dict(warm)
+    ours = pace.ours if tradeoff.preview is None else replace(pace.ours, select_rate=MODEL_RATE)
+    frozen = ours.train(gate, network, patches.train)
+    weights = torch.from_numpy(patches.nbytes / patches.nbytes[0]).float()[:, None, None, None]
+
+    def share(choice: Choice) -> Tensor:
+        return (choice[0] * weights).sum(1).mean()
+
+    validation = examine(frozen, network, patches.validation, share).score
+    if isinstance(frozen, PricedPolicy):
+        frozen.settle(patches.test.image)
+    return validation, examine(frozen, network, patches.test, share)
 
 
 def _warm(patches: Patches, pace: Pace) -> Classifier:

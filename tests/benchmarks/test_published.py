@@ -207,7 +207,10 @@ def test_a_broken_file_of_digits_is_named(tmp_path: Path):
 def test_an_unknown_contender_or_case_is_named(capsys: pytest.CaptureFixture[str]):
     import published
 
-    for arguments, said in ((["--only", "best"], "no best; there are oehmcke2022/static"), (["--cases", "x"], "no x")):
+    for arguments, said in (
+        (["--only", "best"], "no contender best; there are oehmcke2022/static"),
+        (["--cases", "x"], "no case x"),
+    ):
         with pytest.raises(SystemExit):
             published.main(arguments)
         assert said in capsys.readouterr().err
