@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 from .errors import FetchError, ItemError
+from .named import load_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -87,17 +87,12 @@ def load_signer(text: str) -> Sign:
 
     Raises FetchError where there is none.
     """
-    module, _, name = text.partition(":")
-    if not name or not all(part.isidentifier() for part in module.split(".")):
-        raise FetchError(f"{text!r} names no function that signs; write MODULE:FUNCTION")
     try:
-        found = import_module(module)
+        return load_function(text)
+    except ValueError as error:
+        raise FetchError(f"{text!r} names no function that signs; write MODULE:FUNCTION") from error
     except ImportError as error:
         raise FetchError(f"cannot sign with {text}: {error}; install what has it") from error
-    signer = getattr(found, name, None)
-    if not callable(signer):
-        raise FetchError(f"cannot sign with {text}: {module} has no function {name}")
-    return signer  # type: ignore[no-any-return]
 
 
 def _without(href: str, *secrets: re.Pattern[str]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import SelectionError
+from ..named import load_function
 
 #: (channels, outputs) to a network: (n, channels, y, x) to (n, outputs, y, x) of pixels, or (n, outputs) of chips.
 type Factory = Callable[[int, int], nn.Module]
@@ -101,17 +101,12 @@ def load_factory(name: str) -> Factory:
 
     Raises SelectionError where there is none.
     """
-    module, _, function = name.partition(":")
-    if not function or not all(part.isidentifier() for part in module.split(".")):
-        raise SelectionError(f"no network {name!r}; choose one of {KINDS}")
     try:
-        found = import_module(module)
+        return load_function(name)
+    except ValueError as error:
+        raise SelectionError(f"no network {name!r}; choose one of {KINDS}") from error
     except ImportError as error:
         raise SelectionError(f"no network {name}: {error}; put the module where Python finds it") from error
-    factory = getattr(found, function, None)
-    if not callable(factory):
-        raise SelectionError(f"no network {name}: {module} has no function {function}")
-    return factory  # type: ignore[no-any-return]
 
 
 def _own(factory: Factory, name: str, channels: int, outputs: int) -> nn.Module:
