@@ -66,7 +66,7 @@ HASTY = replace(PAPER, fine=0.05).hastened(8)
 QUICK = Effort(
     3,
     HASTY,
-    HASTY,
+    replace(HASTY, epochs=720),
     every=48,
     ours=Ours(8, 6),
     ours_dynamic=Ours(3, 0, select_rate=0.02, model_rate=0.003, joint=6),
