@@ -84,7 +84,7 @@ def train_method(
 ) -> Trained:
     """Train by a method: all channels, or what `budget` bytes allow; `on_step` is called at each step.
 
-    ``learned`` is the best of several candidates on validation (`train_candidates`), also over `versions`, whose chips
+    ``learned`` is one of several candidates, by validation (`train_candidates`), also over `versions`, whose chips
     have an axis of their own. It is ``priced`` where channels are chosen by another `grain` (`make_priced_gate`), and
     where the network has a warm start: that takes all channels, also those that are 0. All others take channels at full
     resolution: as a gate of that name chooses them (docs/masks.md), as a ranking does, or as the published training,

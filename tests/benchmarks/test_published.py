@@ -214,3 +214,28 @@ def test_an_unknown_contender_or_case_is_named(capsys: pytest.CaptureFixture[str
         with pytest.raises(SystemExit):
             published.main(arguments)
         assert said in capsys.readouterr().err
+
+
+def test_of_several_gates_validation_picks(monkeypatch: pytest.MonkeyPatch):
+    import tradeoffs
+    from ours import Found
+    from patches import Patches
+
+    pace = tiny_effort().pace
+    patches = Patches.make(make_ground(), pace.counts, centred=True, encoded=True)
+    offered = iter(range(100))
+
+    def attempt(*_: object):
+        number = next(offered) % 7
+        return (0.9 if number == 3 else 0.5), Found(score=number / 10, share=0.01)
+
+    monkeypatch.setattr(tradeoffs, "_try", attempt)
+    found = tradeoffs.run_ours(tradeoffs.sequence(), patches, pace, 0)
+    assert {budget: one and one.score for budget, one in found.items()} == {0.1: 0.3, 0.05: 0.3}
+    assert next(offered) == 14  # seven for each of two budgets
+
+
+def test_names_come_in_the_order_of_the_benchmark():
+    from names import names_of
+
+    assert names_of(("dense", "uniform", "default"))(" default,dense") == ["dense", "default"]
