@@ -19,7 +19,8 @@ from geomask.selection import Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import Slot
 from geomask.train.network import MaskedNetwork, SmallNet
-from geomask.train.run import Record, save_run
+from geomask.train.record import Record
+from geomask.train.run import save_run
 from geomask.train.step import Settings, Trained
 
 BANDS = (

@@ -13,6 +13,7 @@ from ..selection import Channel, Selection
 from ..stac.metadata import item_scaling
 from .cost import Cost
 from .coverage import Coverage
+from .limits import check_scaling
 from .manifest import Manifest
 from .request import Requests, Source
 from .runs import LEADER_GAP
@@ -40,6 +41,7 @@ def compile_manifest(
     gap: int = LEADER_GAP,
     search: dict[str, Any] | None = None,
     dense: bool = True,
+    scaling: Sequence[tuple[float, float]] | None = None,
 ) -> Manifest:
     """The manifest that fills the channels of `selection` over `chips` (windows of `grid`; None: all of it).
 
@@ -47,17 +49,20 @@ def compile_manifest(
     channel is shown where several are valid. A channel at full resolution is read from an overview where the grid's
     pixels are so large that one of its real size serves. Two ranges of a file are fetched as one over at most `gap`
     bytes: a round trip (s) x bandwidth (bytes/s of one connection) says how many are cheaper than a request. `search`
-    is noted down, and `dense` says whether to add up what all channels would take. Raises ItemError for a file that is
-    not in `index` or a band that no item has, and GridError where a file has no place on the grid.
+    is noted down, and `dense` says whether to add up what all channels would take. `scaling` is the (scale, offset) to
+    which each channel's values are brought, such as what a network learned them in; None: what profile or items say,
+    and items of another year may say otherwise. Raises ItemError for a file that is not in `index` or a band that no
+    item has, GridError where a file has no place on the grid, and ManifestError for a `scaling` that cannot be one.
     """
     coverage, chips = Coverage.of(selection, items, grid), (grid.window,) if chips is None else tuple(chips)
     names = tuple((selection.slots[c.slot].name, selection.bands[c.band].name) for c in selection.channels)
+    wanted = None if scaling is None else check_scaling([(float(a), float(b)) for a, b in scaling], len(names))
     uses = find_uses(selection, coverage, index, grid, window_array(chips))
     manifest = Manifest(
         grid,
         chips,
         names,
-        _scaling(selection, coverage, [use.source for use in uses]),
+        wanted or _scaling(selection, coverage, [use.source for use in uses]),
         plan_requests(uses, index, grid, chips),
         selection.digest,
         gap,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,8 +32,8 @@ GROUP = 1 << 16
 KEY = b"geomask"
 
 
-def write_parquet(manifest: Manifest, path: Path) -> None:
-    """Write all requests. Raises ManifestError for what `read_parquet` would not read."""
+def write_parquet(manifest: Manifest, path: Path | IO[bytes]) -> None:
+    """Write all requests to a file or a stream. Raises ManifestError for what `read_parquet` would not read."""
     import pyarrow.parquet as pq
 
     check_manifest(manifest)

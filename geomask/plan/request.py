@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from typing import Self, overload
 
 import numpy as np
 
 from ..cog.level import ByteRange
+from ..errors import ManifestError
 from ..grid import Window
 from .tiles import Tiles
 
@@ -131,6 +134,24 @@ class Requests(Sequence[ReadRequest]):
             Tiles(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), *columns),
         )
 
+    @classmethod
+    def join(cls, parts: Sequence[Requests]) -> Self:
+        """The requests of all parts, which are over the same chips and channels, by source, then chip.
+
+        A source of several parts is there once. Of two sources of a channel the one that is shown first in a part stays
+        so. Raises ManifestError where two parts do not agree on that.
+        """
+        sources = _merge([part.sources for part in parts])
+        places = {source: place for place, source in enumerate(sources)}
+        none = np.zeros(0, np.int64)
+        moved = [np.array([places[one] for one in part.sources], np.int64)[part.source] for part in parts]
+        source = np.concatenate([none, *moved])
+        chip = np.concatenate([none, *(part.chip for part in parts)])
+        windows = np.concatenate([none.reshape(0, 4), *(part.windows for part in parts)])
+        order = np.lexsort((chip, source))
+        tiles = Tiles.join([part.tiles for part in parts]).take(order)
+        return cls(sources, source[order], chip[order], windows[order], tiles)
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -165,3 +186,28 @@ class Requests(Sequence[ReadRequest]):
         kept, source = np.unique(self.source[at], return_inverse=True)
         sources = tuple(self.sources[number] for number in kept)
         return Requests(sources, source, self.chip[at], self.windows[at], self.tiles.take(at))
+
+
+def _merge(parts: Iterable[Sequence[Source]]) -> tuple[Source, ...]:
+    """The sources of all parts, each once, as they come first, but those of a channel in the order of every part."""
+    places: dict[Source, int] = {}
+    sorter = TopologicalSorter[int]()
+    for part in parts:
+        last: dict[int, int] = {}
+        for source in part:
+            place = places.setdefault(source, len(places))
+            sorter.add(place, *({last[channel] for channel in source.channels if channel in last} - {place}))
+            last |= dict.fromkeys(source.channels, place)
+    sources = list(places)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        first, second = (sources[place].href for place in error.args[1][:2])
+        raise ManifestError(f"parts differ in which of {first} and {second} is shown first; plan them alike") from error
+    found, ready = list[Source](), list[int]()
+    while sorter.is_active():
+        for place in sorter.get_ready():
+            heappush(ready, place)
+        found.append(sources[ready[0]])
+        sorter.done(heappop(ready))
+    return tuple(found)

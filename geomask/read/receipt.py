@@ -83,6 +83,18 @@ class Receipt:
             seconds=self.seconds + index.seconds,
         )
 
+    def plus(self, later: Receipt) -> Receipt:
+        """Both, one after the other."""
+        return Receipt(
+            planned_nbytes=self.planned_nbytes + later.planned_nbytes,
+            planned_requests=self.planned_requests + later.planned_requests,
+            headers=self.headers + later.headers,
+            runs=self.runs + later.runs,
+            refetches=self.refetches + later.refetches,
+            fallbacks=self.fallbacks + later.fallbacks,
+            seconds=self.seconds + later.seconds,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Totals as JSON has them, with each refetch and each file that GDAL read, by name."""
         names = ("planned_nbytes", "planned_requests", "header_nbytes", "pixel_nbytes", "refetched_nbytes", "nbytes")

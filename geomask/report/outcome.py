@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
-from ..train.run import VERSION
+from ..train.record import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

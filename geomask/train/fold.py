@@ -30,6 +30,17 @@ class FoldedMask(Gate):
         self.register_buffer("blocks", blocks)
         self.register_buffer("count", torch.tensor(heads))
 
+    @classmethod
+    def of_planes(cls, versions: int, channels: int) -> FoldedMask:
+        """All planes, each to the head of its channel: what is not to pass must not be valid."""
+        planes = versions * channels
+        return cls([plane % channels for plane in range(planes)], torch.ones(planes, 1, 1), channels)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every plane passes whole, so that it decides nothing. No mask that decides folds to that."""
+        return self.blocks.shape[1:].numel() == 1 and bool((self.blocks == 1).all())
+
     @property
     def heads(self) -> int:
         """Those of the mask that was folded: heads that nothing fills are 0."""
@@ -85,6 +96,18 @@ def fold(model: MaskedNetwork) -> tuple[list[int], MaskedNetwork]:
     at = torch.tensor(planes, dtype=torch.int64, device=model.mean.device)
     mean, deviation = (values.flatten()[at] for values in (model.mean, model.deviation))
     return planes, MaskedNetwork(mean, deviation, gate.to(at.device), model.network, model.objective)
+
+
+def take_planes(model: MaskedNetwork) -> MaskedNetwork:
+    """A network behind a gate that decides anew for each image, as one that leaves the choice to whoever reads.
+
+    It takes all planes (`fold`), as ``image.flatten(1, -3)``. Where valid is masked by what the gate chooses of an
+    image, it gives what the gated network gives in eval mode: what is left out is 0 in both.
+    """
+    versions = model.mean.numel() // model.mean.shape[-1]
+    gate = FoldedMask.of_planes(versions, model.mean.shape[-1]).to(model.mean.device)
+    mean, deviation = model.mean.flatten(), model.deviation.flatten()
+    return MaskedNetwork(mean, deviation, gate, model.network, model.objective)
 
 
 def can_fold(gate: Gate) -> bool:

@@ -6,6 +6,7 @@
     RUN/selection.json      the channels that are read
     RUN/selection.nc        and where: blocks of a chip, only where that was decided
     RUN/model.safetensors   the folded network: it takes only those channels
+    RUN/policy/             of a mask that decides anew for each chip: what chooses among them (`Policy`)
     RUN/pareto.parquet      score against bytes, of a run over several budgets
     RUN/metrics.csv         how it went (`Journal`), with checkpoints/ to go on from, and tensorboard/
     RUN/receipt.json        what its last inference read
@@ -14,69 +15,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..atomic import write_text
 from ..errors import RunError, SelectionError
 from ..selection import Selection
+from .record import VERSION, Record, load_record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..masks.gate import Gate
-    from .fold import FoldedMask
+    from ..masks.policy import Policy
     from .network import MaskedNetwork
     from .networks import Factory
     from .step import Trained
     from .versions import Versions
 
-VERSION = 2
 FILES = (
-    *("run.json", "selection.json", "selection.nc", "model.safetensors", "receipt.json"),
+    *("run.json", "selection.json", "selection.nc", "model.safetensors", "policy", "receipt.json"),
     *("pareto.parquet", "metrics.csv", "checkpoints", "tensorboard"),
 )
-PACKAGES = (
-    *("geomask", "torch", "torchgeo", "lightning", "timm", "segmentation-models-pytorch"),
-    *("rasterio", "numpy", "pystac-client"),
-)
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a run says of itself; ``run.json``."""
-
-    method: str
-    """dense, learned, uniform or random."""
-    seed: int
-    fold: int
-    """Which of the spatial splits, 0-based."""
-    folds: int
-    budget: str
-    """As it was asked for."""
-    planned_nbytes: int
-    """Of the selection over the training grid, headers included."""
-    dense_nbytes: int
-    """Of all channels over the same grid."""
-    class_names: list[str]
-    """Of the labels' classes, from 0; none where values were learned."""
-    gsd: float
-    """Pixel size of the grid, units of the CRS."""
-    scores: dict[str, float]
-    """Fractions, as the task has them (`Objective`): ``validation``, ``test``, ``majority`` (on test, of what says the
-    same everywhere), and ``joint_validation``: when the gate was frozen, before the network was tuned.
-    """
-    curve: list[list[float]]
-    """[step, validation score], from the moment the gate was hard."""
-    candidates: list[dict[str, Any]] = field(default_factory=list)
-    """Of a learned run what was tried, by `name`: its `planes` as [version, channel], its score on `validation`, and
-    whether it `won` (`train_candidates`)."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    objective: dict[str, Any] = field(default_factory=dict)
-    """What the network's outputs mean; `save_run` fills it in."""
-    versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
 
 @dataclass(frozen=True)
@@ -86,64 +48,106 @@ class Run:
     record: Record
     selection: Selection
     model: MaskedNetwork
-    """Folded: its input channels are the selection's, in order."""
+    """Folded: its input channels are the selection's, in order. With a policy they are planes (`take_planes`): those
+    of all channels at the first of its levels, then at the next."""
+    policy: Policy | None = None
+    """What says of each chip which of the selection's channels and blocks are read; None: all of them, everywhere."""
 
 
 def save_run(
-    folder: str | Path, trained: Trained, selection: Selection, record: Record, versions: Versions | None = None
+    folder: str | Path,
+    trained: Trained,
+    selection: Selection,
+    record: Record,
+    versions: Versions | None = None,
+    policy: Policy | None = None,
 ) -> Run:
     """Fold the network and write the run.
 
-    `selection` holds all channels that the network was trained on; where there were several `versions` of them, those
-    say what is read. Raises RunError where the folder is in the way of something else, SelectionError where the blocks
-    of one channel are of several versions, or the gate is soft or decides anew for each chip.
+    `selection` holds all channels that the network was trained on, and the record's scaling is of them; where there
+    were several `versions` of them, those say what is read. `policy` is that of a gate which decides anew for each
+    chip: its selection is the run's, its levels are the versions. Raises RunError where the folder is in the way of
+    something else, SelectionError where the blocks of one channel are of several versions, the gate is soft, or the
+    policy is not the gate's.
     """
     from dataclasses import replace
 
     from safetensors.torch import save
 
     from ..atomic import atomic_path
-    from .fold import FoldedMask, can_fold, fold
+    from .blocks import save_blocks
+    from .fold import FoldedMask
 
     folder = check_folder(folder)
+    if policy is None:
+        kept, channels, model = _folded(trained, selection, versions)
+    else:
+        kept, channels, model = _opened(trained, selection, versions, policy)
+    if record.scaling is not None and len(record.scaling) != len(selection.channels):
+        raise SelectionError(
+            f"a scaling of {len(record.scaling)} channels for {len(selection.channels)}; give it of all"
+        )
+    objective = replace(model.objective, outputs=model.objective.outputs or len(record.class_names))
+    scaling = None if record.scaling is None else [record.scaling[channel] for channel in channels]
+    record = replace(record, objective=asdict(objective), scaling=scaling)
+    # run.json is written last: a folder that has one is whole.
+    for name in ("run.json", "receipt.json", "selection.nc"):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "policy").is_dir():
+        shutil.rmtree(folder / "policy")
+    kept.save(folder / "selection.json")
+    with atomic_path(folder / "model.safetensors") as draft:
+        draft.write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
+    if policy is not None:
+        policy.save(folder / "policy")
+    elif isinstance(model.gate, FoldedMask):
+        save_blocks(folder / "selection.nc", kept, model.gate)
+    document = {"geomask": "run", "version": VERSION, **asdict(record)}
+    write_text(folder / "run.json", json.dumps(document, indent=1) + "\n")
+    return Run(record, kept, model, policy)
+
+
+def _folded(
+    trained: Trained, selection: Selection, versions: Versions | None
+) -> tuple[Selection, list[int], MaskedNetwork]:
+    """What is read of every chip, its places among the channels of `selection`, and the network that takes it."""
+    from .fold import can_fold, fold
+
     if not can_fold(trained.model.gate):
         raise SelectionError(
             "a run reads the same of each chip: freeze its gate; one that decides for each, save it as a `Policy`"
         )
     _, model = fold(trained.model)
-    if len(set(trained.channels)) < len(trained.planes):
+    channels = trained.channels
+    if len(channels) < len(trained.planes):
         raise SelectionError("blocks of one channel are of several versions; a run reads one version of each channel")
-    kept = selection.keep(trained.channels) if versions is None else versions.choose(trained.planes)
-    objective = replace(model.objective, outputs=model.objective.outputs or len(record.class_names))
-    record = replace(record, objective=asdict(objective))
-    # run.json is written last: a folder that has one is whole.
-    for name in ("run.json", "receipt.json", "selection.nc"):
-        (folder / name).unlink(missing_ok=True)
-    kept.save(folder / "selection.json")
-    if isinstance(model.gate, FoldedMask):
-        save_blocks(folder / "selection.nc", kept, model.gate)
-    with atomic_path(folder / "model.safetensors") as draft:
-        draft.write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
-    document = {"geomask": "run", "version": VERSION, **asdict(record)}
-    write_text(folder / "run.json", json.dumps(document, indent=1) + "\n")
-    return Run(record, kept, model)
+    kept = selection.keep(channels) if versions is None else versions.choose(trained.planes)
+    return kept, channels, model
 
 
-def save_blocks(path: Path, selection: Selection, gate: FoldedMask) -> None:
-    """Write which blocks of a chip each channel is read in, as NetCDF: bool (slot, band, row, column)."""
-    import numpy as np
-    import xarray as xr
+def _opened(
+    trained: Trained, selection: Selection, versions: Versions | None, policy: Policy
+) -> tuple[Selection, list[int], MaskedNetwork]:
+    """All channels that a policy decides on, their places, and the network that takes their planes."""
+    from ..masks.priced import PricedPolicy
+    from .fold import take_planes
 
-    from ..atomic import atomic_path
-
-    rows, columns = gate.blocks.shape[1:]
-    kept = np.zeros((len(selection.slots), len(selection.bands), rows, columns), bool)
-    for channel, blocks in zip(selection.channels, gate.blocks, strict=True):
-        kept[channel.slot, channel.band] = (blocks != 0).numpy()
-    names = {"slot": [slot.name for slot in selection.slots], "band": [band.name for band in selection.bands]}
-    array = xr.DataArray(kept, names, ("slot", "band", "row", "column"), "selected")
-    with atomic_path(path) as draft:
-        array.to_dataset().to_netcdf(draft, engine="scipy")
+    gate, terms = trained.model.gate, policy.terms
+    if not isinstance(gate, PricedPolicy):
+        raise SelectionError(f"a policy is of a frozen gate that decides for each chip, not of a {type(gate).__name__}")
+    ours, theirs = gate.scores.state_dict(), policy.scores.state_dict()
+    same = ours.keys() == theirs.keys() and all(ours[name].cpu().equal(theirs[name]) for name in ours)
+    if not same or gate.grain != terms.grain or gate.preview != terms.preview:
+        raise SelectionError("this policy is of another gate than the network's; make it with `Policy.of` of that one")
+    if terms.selection.digest != selection.digest or versions is not None:
+        raise SelectionError("a policy says itself which channels there are at which levels; give the selection of it")
+    channels = range(len(selection.channels))
+    if trained.model.mean.numel() != len(terms.levels) * len(channels):
+        planes = trained.model.mean.numel()
+        raise SelectionError(
+            f"{len(channels)} channels at {len(terms.levels)} levels, and the network has {planes} planes"
+        )
+    return terms.selection, list(channels), take_planes(trained.model)
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -155,29 +159,12 @@ def check_folder(folder: str | Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; name a folder for the run")
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    # A run that was cut off has no run.json, and drafts whose names begin with a dot.
-    if "run.json" not in names and not all(name in FILES or name.startswith(".") for name in names):
+    # A run that was cut off has no run.json, and drafts whose names begin with a dot. A policy alone is somebody's own.
+    is_part = all(name in FILES or name.startswith(".") for name in names)
+    is_part = is_part and ("policy" not in names or "selection.json" in names)
+    if "run.json" not in names and not is_part:
         raise RunError(f"{folder} holds something else than a run; name another folder")
     return folder
-
-
-def load_record(folder: str | Path) -> Record:
-    """The record of a run, without its network and without torch.
-
-    Raises RunError where there is none or it is of another version.
-    """
-    path = Path(folder) / "run.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.pop("geomask", None) != "run":
-            raise RunError(f"{path} is no record of a run")
-        if (found := document.pop("version", None)) != VERSION:
-            raise RunError(f"{path} is of version {found}; this geomask reads version {VERSION}: train anew")
-        return Record(**document)
-    except FileNotFoundError as error:
-        raise RunError(f"{folder} is no finished run: it has no run.json; train it first") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise error if isinstance(error, RunError) else RunError(f"{path} is broken: {error}") from error
 
 
 def load_run(folder: str | Path, network: str | Factory | None = None) -> Run:
@@ -190,19 +177,48 @@ def load_run(folder: str | Path, network: str | Factory | None = None) -> Run:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    record, selection = load_record(folder), Selection.load(Path(folder) / "selection.json")
-    path = Path(folder) / "model.safetensors"
+    from ..masks.policy import Policy
+
+    folder = Path(folder)
+    record, selection = load_record(folder), Selection.load(folder / "selection.json")
+    policy = Policy.load(folder / "policy") if (folder / "policy").is_dir() else None
+    path = folder / "model.safetensors"
     try:
-        model = _build(record, load(path.read_bytes()), len(selection.channels), network)
+        model = _build(record, load(path.read_bytes()), len(selection.channels) * _levels(policy), network)
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(f"{path} does not fit {folder}/run.json: {' '.join(str(error).split())}") from error
-    return Run(record, selection, model.eval())
+    run = Run(record, selection, model.eval(), policy)
+    _check_parts(run, folder)
+    return run
+
+
+def _levels(policy: Policy | None) -> int:
+    return 1 if policy is None else len(policy.terms.levels)
+
+
+def _check_parts(run: Run, folder: Path) -> None:
+    """Raise RunError where the files of a run are of several."""
+    from .fold import FoldedMask
+
+    gate, channels = run.model.gate, len(run.selection.channels)
+    if run.record.scaling is not None and len(run.record.scaling) != channels:
+        raise RunError(f"{folder}/run.json has the scaling of {len(run.record.scaling)} channels, of {channels}")
+    if run.policy is None:
+        if isinstance(gate, FoldedMask) and gate.is_open:
+            raise RunError(f"{folder} lacks its policy/, which says what of a chip is read; copy the whole folder")
+        return
+    if run.policy.terms.selection.digest != run.selection.digest:
+        raise RunError(f"{folder}/policy is of another selection than selection.json")
+    wanted = FoldedMask.of_planes(_levels(run.policy), channels).state_dict()
+    found = gate.state_dict()
+    if found.keys() != wanted.keys() or not all(found[name].tolist() == wanted[name].tolist() for name in wanted):
+        raise RunError(f"model.safetensors of {folder} does not take what its policy/ chooses")
 
 
 def _build(record: Record, tensors: dict[str, Tensor], count: int, network: str | Factory | None) -> MaskedNetwork:
-    """The folded network of a run's tensors, whose selection has `count` channels."""
+    """The folded network of a run's tensors, which takes `count` channels or planes."""
     import torch
 
     from .network import MaskedNetwork

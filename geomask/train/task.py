@@ -19,7 +19,8 @@ from ..read.receipt import Receipt
 from ..selection import Selection
 from ..stac.slots import make_slots
 from .baselines import Method, full_resolution, train_method
-from .run import Record, Run, save_run
+from .record import Record
+from .run import Run, save_run
 from .step import Settings, score
 from .versions import Versions, read_versions
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..stac.profile import Band
     from ..stac.slot_rule import SlotRule
     from .step import Trained
+    from .versions import Scaling
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Task:
     """What reading the chips cost."""
     versions: Versions | None = None
     """What each channel can be filled with, along the chips' axis of versions; None where they have none."""
+    scalings: tuple[Scaling, ...] | None = None
+    """In which the values of `chips` are, one for each version; None: not known."""
 
     def budget(self, text: str, bandwidth: float | None = None) -> int:
         """Bytes of a budget, see `Cost.budget`; it may be as low as the cheapest version of a channel."""
@@ -115,8 +119,18 @@ class Task:
             curve=[[step, value] for step, value in trained.curve],
             candidates=[one.to_dict(trained.won) for one in trained.candidates],
             settings=asdict(settings),
+            scaling=self._scaling(trained),
+            size=list(self.chips.image.shape[-2:]),
         )
         return save_run(folder, trained, self.selection, record, self.versions)
+
+    def _scaling(self, trained: Trained) -> list[list[float]] | None:
+        """[scale, offset] of every channel, at the version that a network takes of it, else at full resolution."""
+        if self.scalings is None:
+            return None
+        taken = {channel: version for version, channel in trained.planes}
+        count = len(self.selection.channels)
+        return [list(self.scalings[taken.get(channel, 0)][channel]) for channel in range(count)]
 
 
 def prepare(
@@ -162,13 +176,15 @@ def prepare(
     splits = make_splits(len(chips), folds)
     if not (levels or alternatives):
         cost = Cost.of(selection, place.coverage, place.index, place.grid)
-        return Task(selection, place.grid, chips, cost, splits, names, receipt.after(dataset.headers))
+        taken = receipt.after(dataset.headers)
+        return Task(selection, place.grid, chips, cost, splits, names, taken, scalings=(dataset.scaling,))
     versions = Versions.of(selection, levels, alternatives)
     index = versions.index(place)
     cost = versions.cost(place, index)
     versions = versions.that_cost(cost)
-    chips, receipt = read_versions(chips, receipt, versions, place.coverage, place.grid, index, on_done)
-    return Task(versions.selection, place.grid, chips, cost, splits, names, receipt.after(index), versions)
+    chips, receipt, others = read_versions(chips, receipt, versions, place.coverage, place.grid, index, on_done)
+    taken, said = receipt.after(index), (dataset.scaling, *others)
+    return Task(versions.selection, place.grid, chips, cost, splits, names, taken, versions, said)
 
 
 def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3, *, ignore: int | None = None) -> Task:
@@ -189,7 +205,8 @@ def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3, *, ignore:
     names = (store.record.classes or name_classes((), chips.classes))[: chips.classes]
     cost = Cost.of(store.selection, store.items, store.headers, store.grid, as_windows(store.windows))
     nothing = Receipt(0, 0, headers=(), runs=(), refetches=(), fallbacks=(), seconds=0.0)
-    return Task(store.selection, store.grid, chips, cost, make_splits(len(chips), folds), names, nothing)
+    splits, said = make_splits(len(chips), folds), (store.record.scaling,)
+    return Task(store.selection, store.grid, chips, cost, splits, names, nothing, scalings=said)
 
 
 def _cells(grid: Grid, cell: int, guard: int) -> list[Window]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..plan.survey import Survey
     from ..stac.band import Band
 
+#: (scale, offset) of each channel's values: physical value = value * scale + offset.
+type Scaling = tuple[tuple[float, float], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Versions:
@@ -144,25 +147,31 @@ def read_versions(
     grid: Grid,
     index: HeaderIndex,
     on_done: Callable[[], object] | None = None,
-) -> tuple[Chips, Receipt]:
+) -> tuple[Chips, Receipt, tuple[Scaling, ...]]:
     """Chips of full resolution with their other versions: image and valid become (chips, versions, channels, ...).
 
     Each version is planned and read as inference will read it, on the same grid: a coarse pixel fills those of the
     grid that it covers. `receipt` is that of `chips`; what the others took is added. All versions are in memory: as
-    many times the bytes of `chips`. Raises as reading does.
+    many times the bytes of `chips`. Also returns the scaling of the others, as `StacDataset.scaling`: another asset may
+    have its own. It is (1, 0) where a channel has no such version. Raises as reading does.
     """
     from ..chips.dataset import StacDataset  # torchgeo takes several seconds
 
     image = np.zeros((len(chips), len(versions.channels), *chips.image.shape[1:]), np.float32)
     valid = np.zeros(image.shape, bool)
     image[:, 0], valid[:, 0] = chips.image, chips.valid
+    scalings = list[Scaling]()
     for version in range(1, len(versions.channels)):
         selection, here = versions.at(version)
+        found: dict[int, tuple[float, float]] = {}
         if here:
-            cube, taken = StacDataset(coverage, selection, grid, None, index).read(chips.windows, on_done)
+            dataset = StacDataset(coverage, selection, grid, None, index)
+            cube, taken = dataset.read(chips.windows, on_done)
             image[:, version, here], valid[:, version, here] = cube.image, cube.valid
             receipt = _both(receipt, taken)
-    return replace(chips, image=image, valid=valid), receipt
+            found = dict(zip(here, dataset.scaling, strict=True))
+        scalings.append(tuple(found.get(channel, (1.0, 0.0)) for channel in range(image.shape[2])))
+    return replace(chips, image=image, valid=valid), receipt, tuple(scalings)
 
 
 def _both(first: Receipt, second: Receipt) -> Receipt:

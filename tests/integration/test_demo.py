@@ -12,7 +12,7 @@ from geomask.plan.manifest import Manifest
 from geomask.report.summary import read_summary
 from geomask.selection import Selection
 from geomask.stac.search import load_items
-from geomask.train.run import load_record
+from geomask.train.record import load_record
 
 RUNS = 4 * 3 * 3  # methods, splits, seeds
 

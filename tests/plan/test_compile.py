@@ -3,16 +3,19 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pystac
 import pytest
 from cogs import write_cog
 from items import START, write_items
 
 from geomask.cog.index import HeaderIndex, index_headers
-from geomask.errors import GridError, ItemError, LayoutError
+from geomask.errors import GridError, ItemError, LayoutError, ManifestError
 from geomask.grid import Grid, Window
 from geomask.plan.compile import compile_manifest, free_channels
+from geomask.plan.request import Requests
 from geomask.plan.sources import choose_grid, find_files, index_selection
+from geomask.read.reader import read_manifest
 from geomask.selection import Channel, Selection
 from geomask.stac.profile import Band
 from geomask.stac.slots import make_slots
@@ -205,3 +208,62 @@ def test_channels_in_files_of_their_own_are_never_free(items: list[pystac.Item],
     selection = dense.keep([1, 5])
     index = index_selection(selection, items)
     assert free_channels(selection, items, index, choose_grid(selection, items, index)) == []
+
+
+def test_values_are_brought_to_the_scaling_that_is_asked_for(tmp_path: Path) -> None:
+    """A network learned Sentinel-2 before baseline 04.00, whose values are 1000 lower; these items are of after it."""
+    size = {"height": 64, "width": 64, "nodata": 0}
+    path = write_cog(tmp_path / "new.tif", values=lambda _b, _l, rows, columns: 2000 + rows + columns, **size)
+    item = pystac.Item("new", None, None, START, {}, assets={"B02": pystac.Asset(str(path))})
+    item.assets["B02"].extra_fields["raster:bands"] = [{"scale": 1e-4, "offset": -0.1}]
+    selection = Selection.dense(make_slots([item]), BANDS[:1])
+    index = index_selection(selection, [item])
+    grid = choose_grid(selection, [item], index)
+    own = compile_manifest(selection, [item], index, grid)
+    learned = compile_manifest(selection, [item], index, grid, scaling=[[1e-4, 0.0]])  # type: ignore[list-item]
+    assert (own.scaling, learned.scaling) == (((1e-4, -0.1),), ((1e-4, 0.0),))
+    assert replace(learned, scaling=own.scaling) == own
+    stored, asked = (read_manifest(manifest, index)[0].image for manifest in (own, learned))
+    assert stored[0, 0, 3, 4] == 2007
+    assert np.array_equal(asked, stored.astype(np.float64) - 1000)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "words"),
+    [([(1.0, 0.0)] * 5, "6 channels have 5 pairs"), ([(0.0, 1.0)] * 6, "scale 0.0"), ([(1.0, np.inf)] * 6, "finite")],
+)
+def test_a_scaling_that_no_manifest_can_have_is_refused(
+    scaling: list[tuple[float, float]], words: str, items: list[pystac.Item], dense: Selection, index: HeaderIndex
+) -> None:
+    grid = choose_grid(dense, items, index)
+    with pytest.raises(ManifestError, match=words):
+        compile_manifest(dense, items, index, grid, scaling=scaling)
+
+
+def test_requests_of_two_sets_of_channels_joined_are_the_bytes_of_all_channels_planned_at_once(tmp_path: Path) -> None:
+    """Bands of one interleaved file share every GeoTIFF tile, files of their own none."""
+    rgb = write_cog(tmp_path / "rgb.tif", height=300, width=300, bands=3, interleave="pixel", block=64)
+    nir = write_cog(tmp_path / "nir.tif", height=300, width=300, block=64)
+    assets = {path.stem: pystac.Asset(str(path)) for path in (rgb, nir)}
+    item = pystac.Item("one", None, None, START, {}, assets=assets)
+    bands = [Band("nir", "nir", 10), *(Band(f"b{number}", "rgb", 10, index=number) for number in (1, 2, 3))]
+    dense = Selection.dense(make_slots([item]), bands)
+    index = index_selection(dense, [item])
+    grid, chips = choose_grid(dense, [item], index), (Window(0, 0, 90, 100), Window(30, 50, 90, 100))
+    whole, parts = compile_manifest(dense, [item], index, grid, chips), []
+    for channels in ((0, 2), (1, 3)):
+        part = compile_manifest(dense.keep(channels), [item], index, grid, chips)
+        sources = [
+            replace(source, channels=tuple(channels[channel] for channel in source.channels))
+            for source in part.requests.sources
+        ]
+        parts.append(replace(part.requests, sources=tuple(sources)))
+    joined = replace(whole, requests=Requests.join(parts))
+    assert len(joined.requests) == 6
+    assert [request.chip for request in joined.requests] == [0, 1] * 3
+    assert (joined.planned_nbytes, joined.planned_requests) == (whole.planned_nbytes, whole.planned_requests)
+    assert sum(replace(whole, requests=part).planned_nbytes for part in parts) > whole.planned_nbytes
+    want, found = (read_manifest(manifest, index)[0] for manifest in (whole, joined))
+    assert np.array_equal(found.image, want.image)
+    assert np.array_equal(found.valid, want.valid)
+    assert want.valid.all()

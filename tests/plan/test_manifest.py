@@ -11,6 +11,7 @@ from manifests import CHANNELS, FIRST, FOREIGN, LOCAL, MANIFEST, READS, SIGNED
 
 from geomask.cog.level import ByteRange
 from geomask.errors import ManifestError
+from geomask.plan.manifest import Manifest
 from geomask.plan.request import Requests
 from geomask.plan.runs import LEADER_GAP, Runs, join_runs
 
@@ -90,6 +91,34 @@ def test_without_prefixes_the_tiles_are_whole() -> None:
     whole = MANIFEST.without_prefixes()
     assert (whole.prefix_nbytes, whole.tile_nbytes, whole.gap_nbytes) == (0, 450, 5)
     assert whole.requests[0].ranges == (ByteRange(700, 200), ByteRange(905, 150))
+
+
+def test_what_was_parted_is_joined_again_with_each_source_once() -> None:
+    whole = Requests.of(sorted(READS, key=lambda read: (MANIFEST.requests.sources.index(read.source), read.chip)))
+    parts = [whole[::2], whole[1::2]]
+    assert Requests.join(parts) == whole
+    assert Requests.join(parts).sources == whole.sources
+    assert Requests.join([whole]) == whole
+    assert Requests.join([]) == Requests.join([Requests.of(())]) == []
+
+
+def test_what_is_shown_first_in_a_part_stays_first_where_parts_are_joined() -> None:
+    best, second = (replace(SIGNED, item=name, href=f"https://host/{name}.tif") for name in ("best", "second"))
+    only, both = (
+        Requests.of([replace(FIRST, source=source, chip=chip) for source in sources])
+        for chip, sources in (
+            (0, [second]),
+            (1, [best, second]),
+        )
+    )
+    joined = Requests.join([only, both])
+    assert joined.sources == (best, second)
+    assert [(read.source.item, read.chip) for read in joined] == [("best", 1), ("second", 0), ("second", 1)]
+    again = Manifest.parse(replace(MANIFEST, requests=joined).lines())
+    assert again.requests.sources == (best, second)
+    turned = Requests.of([replace(FIRST, source=source) for source in (second, best)])
+    with pytest.raises(ManifestError, match=r"differ in which of .*(best|second)\.tif .* is shown first"):
+        Requests.join([both, turned])
 
 
 def test_a_manifest_of_nothing() -> None:

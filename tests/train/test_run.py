@@ -1,7 +1,9 @@
 import json
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,22 @@ from geomask.errors import RunError, SelectionError
 from geomask.masks.any import AnyMask
 from geomask.masks.dynamic import DynamicScores
 from geomask.masks.grain import Grain
-from geomask.masks.hard import HardMask
+from geomask.masks.hard import HardGate, HardMask
+from geomask.masks.policy import Policy
 from geomask.masks.preview import Preview
+from geomask.masks.priced import PricedGate, PricedPolicy
 from geomask.train.crowd import Job, train_all, train_alone
-from geomask.train.run import Record, Run, load_record, load_run, save_run
-from geomask.train.step import Settings, Training, score
+from geomask.train.record import Record, load_record
+from geomask.train.run import Run, load_run, save_run
+from geomask.train.step import Settings, Trained, Training, score
 from geomask.train.task import Task
 
 QUICK = Settings(steps=20, check_every=10)
+
+
+def record(**settings: Any) -> Record:
+    made = asdict(Settings(**{"steps": 2, **settings}))
+    return Record("learned", 0, 0, 3, "50%", 0, 0, ["no", "yes"], 10.0, {}, [], settings=made)
 
 
 @pytest.fixture
@@ -68,6 +78,7 @@ def test_what_is_missing_broken_or_foreign_is_an_error(run: Run, tmp_path: Path)
         ({"version": 99}, "version 99"),
         ({"geomask": "manifest"}, "no record"),
         ({"x": 1}, "broken"),
+        ({"scaling": [[1, 0]] * 4}, "the scaling of 4 channels, of 3"),
     ):
         (folder / "run.json").write_text(json.dumps({**document, **change}))
         with pytest.raises(RunError, match=words):
@@ -76,6 +87,39 @@ def test_what_is_missing_broken_or_foreign_is_an_error(run: Run, tmp_path: Path)
     (folder / "selection.json").unlink()
     with pytest.raises(SelectionError, match=r"selection\.json"):
         load_run(folder)
+
+
+def test_a_scaling_or_a_size_that_is_none_is_one_error_and_an_older_record_has_neither(tmp_path: Path) -> None:
+    path, document = tmp_path / "run.json", {"geomask": "run", "version": 2, **asdict(record())}
+    scalings = (3, "ab", {"a": 1}, [1, 0], [[1]], [["1", "0"]], [[True, 0]], [[0, 1]], [[10**400, 0]], [[None, 0]])
+    sizes = (8, "88", [8], [8, 8, 8], [8, 0], [8.0, 8], [True, 8])
+    broken = [*(("scaling", value) for value in (*scalings, [[1, np.inf]])), *(("size", value) for value in sizes)]
+    for name, value in broken:
+        path.write_text(json.dumps({**document, name: value}))
+        with pytest.raises(RunError, match=r"run\.json is broken"):
+            load_record(tmp_path)
+    path.write_text(json.dumps({**document, "scaling": [[1e-4, 0]], "size": [8, 9]}))
+    assert (load_record(tmp_path).scaling, load_record(tmp_path).size) == ([[1e-4, 0.0]], [8, 9])
+    del document["scaling"], document["size"]
+    path.write_text(json.dumps(document))
+    assert (load_record(tmp_path).scaling, load_record(tmp_path).size) == (None, None)
+
+
+def test_a_run_knows_in_what_numbers_and_on_how_large_chips_its_network_learned(task: Task, tmp_path: Path) -> None:
+    told = replace(task, scalings=(tuple((1e-4, -0.1 * channel) for channel in range(12)),))
+    run = train_alone(told, Job("random", 0, 0), "25%", QUICK, tmp_path / "run")
+    kept = [task.selection.channels.index(channel) for channel in run.selection.channels]
+    assert kept != [0, 1, 2]
+    assert run.record.scaling == [[1e-4, -0.1 * channel] for channel in kept]
+    assert run.record.size == [8, 8]
+    assert load_run(tmp_path / "run").record == run.record
+
+
+def test_a_scaling_of_other_channels_than_the_network_was_trained_on_is_refused(task: Task, tmp_path: Path) -> None:
+    trained = Training(task.chips, task.splits[0], HardGate([3]), Settings(steps=1), 0).finish()
+    with pytest.raises(SelectionError, match="a scaling of 1 channels for 12"):
+        save_run(tmp_path, trained, task.selection, replace(record(), scaling=[[1.0, 0.0]]))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_gate_beyond_the_selection_is_an_error(run: Run, tmp_path: Path) -> None:
@@ -171,8 +215,7 @@ def test_blocks_are_saved_with_the_channels_that_have_some(task: Task, tmp_path:
     choice[0, 1] = 0
     gate = HardMask(Grain(groups, 2, 4), choice)
     trained = Training(task.chips, task.splits[0], gate, Settings(steps=4), 0).finish()
-    record = Record("learned", 0, 0, 3, "50%", 0, 0, ["no", "yes"], 10.0, {}, [], asdict(Settings(steps=4)))
-    run = save_run(tmp_path, trained, task.selection, record)
+    run = save_run(tmp_path, trained, task.selection, record())
     again = load_run(tmp_path)
     assert tensors_equal(again, run)
     assert again.model.gate.is_spatial
@@ -195,9 +238,8 @@ def test_blocks_of_several_versions_are_no_selection(task: Task, tmp_path: Path)
     gate = HardMask(Grain(tuple(range(12)), 1, 2), choice)
     trained = Training(twice, task.splits[0], gate, Settings(steps=2), 0).finish()
     assert trained.planes == [(0, 3), (1, 3)]
-    record = Record("learned", 0, 0, 3, "50%", 0, 0, ["no", "yes"], 10.0, {}, [], asdict(Settings(steps=2)))
     with pytest.raises(SelectionError, match="of several versions"):
-        save_run(tmp_path, trained, task.selection, record)
+        save_run(tmp_path, trained, task.selection, record())
     assert not any(tmp_path.iterdir())
 
 
@@ -205,7 +247,155 @@ def test_what_decides_for_each_chip_is_a_policy_and_no_run(task: Task, tmp_path:
     grain, preview = Grain(tuple(range(12))), Preview((0, 1), 2)
     scores = DynamicScores("linear", preview.size(task.chips.image.shape[-2:]), 1, grain.shape, [0.0])
     trained = Training(task.chips, task.splits[0], AnyMask(grain, scores, preview), Settings(steps=2), 0).finish()
-    record = Record("learned", 0, 0, 3, "50%", 0, 0, ["no", "yes"], 10.0, {}, [], asdict(Settings(steps=2)))
     with pytest.raises(SelectionError, match="save it as a `Policy`"):
-        save_run(tmp_path, trained, task.selection, record)
+        save_run(tmp_path, trained, task.selection, record())
     assert not any(tmp_path.iterdir())
+
+
+# --- what decides anew for each chip ----------------------------------------------------------------------------------
+
+GRAIN = Grain.of("subblock:2x2", 3, 4, (8, 8))
+
+
+def dynamic(task: Task, versions: int = 1, seed: int = 0) -> Trained:
+    """A network behind a gate of blocks that differ from chip to chip, of twelve channels at one level or two."""
+    torch.manual_seed(seed)
+    preview = Preview((4, 9), 2)
+    starts = torch.randn(versions, *GRAIN.shape)
+    scores = DynamicScores("linear", preview.size((8, 8)), versions, GRAIN.shape, starts)
+    for weight in scores.model.parameters():
+        torch.nn.init.normal_(weight)
+    prices = np.array([100.0, 25.0])[:versions, None, None, None] * np.ones(GRAIN.shape)
+    gate = PricedGate(GRAIN, prices, 100.0 * GRAIN.units / 3, scores, preview)
+    chips = task.chips
+    if versions > 1:
+        coarse = chips.image[..., ::2, ::2].repeat(2, -1).repeat(2, -2)
+        chips = replace(chips, image=np.stack([chips.image, coarse], 1), valid=np.stack([chips.valid] * 2, 1))
+    return Training(chips, task.splits[0], gate, Settings(steps=8), 0).finish()
+
+
+def policy_of(trained: Trained, task: Task, levels: tuple[int | None, ...] = (None,)) -> Policy:
+    assert isinstance(trained.model.gate, PricedPolicy)
+    mean, deviation = (part.flatten()[[4, 9]].tolist() for part in (trained.model.mean, trained.model.deviation))
+    return Policy.of(trained.model.gate, task.selection, (8, 8), 0, mean, deviation, levels)
+
+
+@pytest.mark.parametrize("levels", [(None,), (None, 0)])
+def test_where_only_what_its_policy_chose_is_valid_a_dynamic_run_says_what_the_gated_network_says(
+    task: Task, tmp_path: Path, levels: tuple[int | None, ...]
+) -> None:
+    """To the bit (atol 0): the network takes plane version x 12 + channel."""
+    trained = dynamic(task, len(levels))
+    saved = save_run(tmp_path, trained, task.selection, record(), policy=policy_of(trained, task, levels))
+    run = load_run(tmp_path)
+    assert run.policy is not None
+    assert tensors_equal(run, saved)
+    assert (run.record, run.selection) == (saved.record, task.selection)
+    assert run.model.mean.shape == (12 * len(levels),)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("model.safetensors", "policy", "run.json", "selection.json"),
+    ]
+
+    torch.manual_seed(1)
+    image = 100 + 10 * torch.randn(5, *([2] if len(levels) > 1 else []), 12, 8, 8)
+    valid = torch.rand(image.shape) < 0.9
+    shown = run.policy.terms.preview(trained.model.standardise(image, valid))
+    choice = torch.from_numpy(run.policy.choose(shown))
+    assert all(0 < part < 1 for part in choice.float().mean((0, 2, 3, 4)))
+    assert not choice[0].equal(choice[1])
+    chosen = GRAIN.spread(choice, (8, 8)).flatten(1, 2)
+    planes, seen = image.flatten(1, -3), valid.flatten(1, -3) & chosen
+    want = trained.model(image, valid)
+    torch.testing.assert_close(run.model(planes, seen), want, rtol=0, atol=0)
+    torch.testing.assert_close(run.model(planes.where(seen, 1e6), seen), want, rtol=0, atol=0)  # it has no say
+    assert not torch.equal(run.model(planes, valid.flatten(1, -3)), want)
+
+
+def test_the_record_of_a_dynamic_run_has_the_scaling_of_all_channels(task: Task, tmp_path: Path) -> None:
+    trained, scaling = dynamic(task), [[1e-4, -0.1 * channel] for channel in range(12)]
+    told = replace(record(), scaling=scaling)
+    save_run(tmp_path, trained, task.selection, told, policy=policy_of(trained, task))
+    assert load_run(tmp_path).record.scaling == scaling
+
+
+def test_a_policy_that_is_not_the_gates_is_refused_and_nothing_written(task: Task, tmp_path: Path) -> None:
+    trained = dynamic(task)
+    other, mine = policy_of(dynamic(task, seed=1), task), policy_of(trained, task)
+    static = Training(task.chips, task.splits[0], HardGate([3]), Settings(steps=1), 0).finish()
+    fewer = task.selection.keep(range(11))
+    for kind, wanted, policy, words in (
+        (trained, task.selection, other, "of another gate"),
+        (static, task.selection, mine, "not of a HardGate"),
+        (trained, fewer, mine, "give the selection of it"),
+        (dynamic(task, 2), task.selection, mine, "of another gate"),
+    ):
+        with pytest.raises(SelectionError, match=words):
+            save_run(tmp_path, kind, wanted, record(), policy=policy)
+    twice = replace(trained, model=dynamic(task, 2).model)
+    twice.model.gate = trained.model.gate
+    with pytest.raises(SelectionError, match="12 channels at 1 levels, and the network has 24 planes"):
+        save_run(tmp_path, twice, task.selection, record(), policy=mine)
+    assert not any(tmp_path.iterdir())
+
+
+def test_of_an_earlier_run_neither_a_policy_nor_blocks_are_left(task: Task, tmp_path: Path) -> None:
+    choice = torch.zeros(1, 12, 2, 2)
+    choice[0, 4, 0] = 1
+    blocks = Training(task.chips, task.splits[0], HardMask(GRAIN, choice), Settings(steps=1), 0).finish()
+    chosen = dynamic(task)
+    for _ in range(2):
+        save_run(tmp_path, blocks, task.selection, record())
+        assert (tmp_path / "selection.nc").exists()
+        assert load_run(tmp_path).policy is None
+        save_run(tmp_path, chosen, task.selection, record(), policy=policy_of(chosen, task))
+        assert not (tmp_path / "selection.nc").exists()
+        assert load_run(tmp_path).policy is not None
+
+
+def test_a_dynamic_run_that_was_cut_off_is_none_and_a_policy_alone_is_left_alone(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = dynamic(task)
+    policy = policy_of(trained, task)
+    policy.save(tmp_path / "mine" / "policy")
+    with pytest.raises(RunError, match="something else than a run"):
+        save_run(tmp_path / "mine", trained, task.selection, record(), policy=policy)
+
+    save_run(tmp_path / "run", trained, task.selection, record(), policy=policy)
+    with monkeypatch.context() as patch:
+        patch.setattr("geomask.train.run.write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            save_run(tmp_path / "run", trained, task.selection, record(), policy=policy)
+    assert (tmp_path / "run" / "policy").is_dir()
+    with pytest.raises(RunError, match="no finished run"):
+        load_run(tmp_path / "run")
+    save_run(tmp_path / "run", trained, task.selection, record(), policy=policy)
+    assert load_run(tmp_path / "run").policy is not None
+
+
+def test_a_policy_that_is_lost_or_does_not_fit_its_run_is_one_error(task: Task, tmp_path: Path) -> None:
+    once, twice = dynamic(task), dynamic(task, 2)
+    mine, wide = policy_of(once, task), policy_of(twice, task, (None, 0))
+    folder = tmp_path / "run"
+    save_run(folder, once, task.selection, record(), policy=mine)
+    shutil.copytree(folder, tmp_path / "whole")
+
+    def broken(words: str) -> None:
+        with pytest.raises(RunError, match=words):
+            load_run(folder)
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "whole", folder)
+
+    wide.save(folder / "policy")
+    broken(r"model\.safetensors")
+    replace(mine, terms=replace(mine.terms, selection=replace(task.selection, profile="other"))).save(folder / "policy")
+    broken("of another selection")
+    (folder / "policy" / "policy.json").write_text("{}")
+    broken("no geomask policy")
+    shutil.rmtree(folder / "policy")
+    broken("lacks its policy/")
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "gate.at": tensors["gate.at"].flip(0)}, folder / "model.safetensors")
+    broken("does not take what its policy/ chooses")
+    save_file({**tensors, "gate.blocks": tensors["gate.blocks"].half()}, folder / "model.safetensors")
+    assert load_run(folder).policy is not None
