@@ -23,12 +23,13 @@ from .plan import plan
 from .read import read
 from .report import report
 from .search import search
+from .status import status
 from .train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = [catalogs, search, index, chips, train, plan, manifest, read, infer, report, demo]
+COMMANDS = [catalogs, search, index, chips, train, plan, manifest, read, infer, status, report, demo]
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from pathlib import Path
@@ -169,6 +170,34 @@ mosaic_option = click.option(
     help="Which item of a slot comes first; nearest: to the slot's centre.",
 )
 """What a pixel shows that several items of a slot hold."""
+
+
+def read_bbox(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[float] | None:
+    """Of a `ListOption` of numbers."""
+    numbers = [float(number) for part in value for number in part.split(",")]
+    if numbers and len(numbers) not in (4, 6):
+        raise click.BadParameter(f"give west south east north (4 numbers, or 6 with heights), not {len(numbers)}.")
+    return numbers or None
+
+
+def read_geometry(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    """A GeoJSON geometry, bare or in a Feature, from a file or from the command line itself."""
+    if value is None:
+        return None
+    try:
+        document = json.loads(value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.BadParameter(f"{value!r} is neither GeoJSON nor a readable file.") from error
+    except ValueError as error:
+        raise click.BadParameter(f"no JSON: {error}.") from error
+    features = document.get("features") if isinstance(document, dict) else None
+    if features is not None and len(features) != 1:
+        raise click.BadParameter(f"a FeatureCollection with {len(features)} features; give one geometry.")
+    feature = features[0] if features else document
+    geometry = feature.get("geometry", feature) if isinstance(feature, dict) else None
+    if not isinstance(geometry, dict):
+        raise click.BadParameter("no geometry in it.")
+    return geometry
 
 
 def names_of(text: str) -> list[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .options import ListCommand, ListOption
+from .options import ListCommand, ListOption, read_bbox, read_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,33 +24,6 @@ _WARNINGS = {
     "fallback-to-pystac": "FallbackToPystac",
 }
 _LEVELS = ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL")
-
-
-def _read_bbox(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[float] | None:
-    numbers = [float(number) for part in value for number in part.split(",")]
-    if numbers and len(numbers) not in (4, 6):
-        raise click.BadParameter(f"give west south east north (4 numbers, or 6 with heights), not {len(numbers)}.")
-    return numbers or None
-
-
-def _read_geometry(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
-    """A GeoJSON geometry, bare or in a Feature, from a file or from the command line itself."""
-    if value is None:
-        return None
-    try:
-        document = json.loads(value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise click.BadParameter(f"{value!r} is neither GeoJSON nor a readable file.") from error
-    except ValueError as error:
-        raise click.BadParameter(f"no JSON: {error}.") from error
-    features = document.get("features") if isinstance(document, dict) else None
-    if features is not None and len(features) != 1:
-        raise click.BadParameter(f"a FeatureCollection with {len(features)} features; give one geometry.")
-    feature = features[0] if features else document
-    geometry = feature.get("geometry", feature) if isinstance(feature, dict) else None
-    if not isinstance(geometry, dict):
-        raise click.BadParameter("no geometry in it.")
-    return geometry
 
 
 def _read_filter(ctx: click.Context, param: click.Parameter, value: str | None) -> str | dict[str, Any] | None:
@@ -78,8 +50,8 @@ def _list(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
 @click.argument("href", metavar="URL|PATH|-")
 @click.option("-c", "--collections", cls=ListOption, callback=_list, metavar="ID...", help="Collections to search.")
 @click.option("--ids", cls=ListOption, callback=_list, metavar="ID...", help="Items by name.")
-@click.option("--bbox", cls=ListOption, numbers=True, callback=_read_bbox, metavar="W S E N", help="Area in degrees.")
-@click.option("--intersects", callback=_read_geometry, metavar="GEOJSON", help="Geometry, a file or itself.")
+@click.option("--bbox", cls=ListOption, numbers=True, callback=read_bbox, metavar="W S E N", help="Area in degrees.")
+@click.option("--intersects", callback=read_geometry, metavar="GEOJSON", help="Geometry, a file or itself.")
 @click.option("--datetime", metavar="TIME", help="Instant or interval: 2020-07, 2020-07-01/2020-08-31, 2020/..")
 @click.option("--query", cls=ListOption, callback=_list, metavar="CONDITION...", help="As in 'eo:cloud_cover<10'.")
 @click.option("--filter", callback=_read_filter, metavar="CQL2", help="CQL2, as text or as JSON.")

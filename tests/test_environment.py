@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 CHECKOUT = Path(__file__).parents[1]
 USERS_PACKAGES = {"torch", "torchgeo", "rasterio", "xarray", "dask", "numpy", "pystac-client"}
 NAMES_ON_PYPI = {"pytorch": "torch"}
-# xarray imports dask when a user passes `chunks=`; geomask itself never does, so pyproject.toml does not ask for it.
+# xarray imports dask when a user passes `chunks=`, geomask for workers alone: pyproject.toml has it as an extra.
 ONLY_IN_ENVIRONMENT = {"dask"}
 
 ENVIRONMENT: dict[str, Any] = yaml.safe_load((CHECKOUT / "environment.yml").read_text())

@@ -6,20 +6,23 @@ What it leaves in its folder::
     items.json    what the search found
     runs/         a run folder for each contender, split and seed, with the receipt of its inference
     manifests/    of all channels, and of the first learned selection
-    maps/         classes: the truth, by all channels, by the learned ones
+    maps/         classes: the truth, and maps by all channels and by the learned ones
     summary.json  every figure of the table
     report.html   the figures to look at
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..atomic import atomic_path
 from ..plan.compile import compile_manifest
 from ..plan.sources import index_selection
 from ..progress import progress
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
     from pystac import Item
 
-    from ..infer.run import Map
+    from ..infer.status import Status
     from ..report.summary import Summary
     from ..train.baselines import Method
     from ..train.crowd import Job
@@ -172,20 +175,26 @@ def _infer(
 ) -> None:
     """Map the scene with every run, each over a cold start, and set the server's count beside the plan."""
     from ..chips.labels import IGNORE, load_labels
-    from ..infer.run import NODATA, infer, save_map, save_receipt, write_classes
+    from ..infer.draft import Wish
+    from ..infer.geotiff import NODATA, encode_cog
+    from ..infer.run import infer, save_receipt
 
-    with progress("infer", "map", len(runs)) as advance:
-        for job, run in runs.items():
+    with progress("infer", "map", len(runs)) as advance, TemporaryDirectory() as scratch:
+        for job in runs:
+            shown = job[1:] == SHOWN and job.method in ("dense", "learned")
+            place = out / "maps" / job.method if shown else Path(scratch) / job.name
+            shutil.rmtree(place, ignore_errors=True)  # of an earlier demo
             server.reset()
-            result = infer(run, items, task.grid)
+            status = infer(out / "runs" / job.name, items, place, Wish(grid=task.grid))
             counted = _counted(server)
-            save_receipt(result, out / "runs" / job.name, counted)
-            if job[1:] == SHOWN and job.method in ("dense", "learned"):
-                save_map(result, out / "maps", job.method)
-                say(_wire_line(job.method, result, counted))
+            save_receipt(status, out / "runs" / job.name, counted)
+            if shown:
+                say(_wire_line(job.method, status, counted))
             advance()
     labels = load_labels(out / "catalog" / "labels.tif", task.grid, CUTS)
-    write_classes(np.where(labels == IGNORE, NODATA, labels), task.grid, out / "maps" / "truth.tif")
+    truth = encode_cog(np.where(labels == IGNORE, NODATA, labels), task.grid, len(CUTS) + 1)
+    with atomic_path(out / "maps" / "truth.tif") as draft:
+        draft.write_bytes(truth)
 
 
 def _counted(server: Server) -> dict[str, int]:
@@ -196,10 +205,9 @@ def _counted(server: Server) -> dict[str, int]:
     return {"requests": log.requests, "bytes": log.nbytes, **counts}
 
 
-def _wire_line(method: str, result: Map, counted: dict[str, int]) -> str:
-    receipt = result.receipt
+def _wire_line(method: str, status: Status, counted: dict[str, int]) -> str:
     return (
         f"wire {method:8} {counted['requests']} requests, {counted['bytes']:,} bytes "
         f"(headers {counted['header_bytes']:,}, pixels {counted['pixel_bytes']:,}); "
-        f"planned {receipt.planned_requests} requests, {receipt.planned_nbytes:,} bytes; {receipt.seconds:.2f} s"
+        f"planned {status.planned_requests} requests, {status.planned_nbytes:,} bytes; {status.seconds:.2f} s"
     )

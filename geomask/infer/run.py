@@ -1,155 +1,192 @@
-"""A map of a grid, of classes or values, from the channels that a run selected and no others."""
+"""A map of what a catalog shows, made tile by tile, that goes on where it was interrupted.
+
+::
+
+    MAP/collection.json         STAC: what the map is
+    MAP/map.vrt                 all tiles as one raster
+    MAP/tiles/TILE.tif          a COG of classes, uint8, or of values, float32
+    MAP/tiles/TILE.json         its STAC item
+    MAP/tiles/TILE.geomask.parquet   the manifest of what was read; of two stages also TILE.preview.geomask.parquet
+    MAP/ledger/TILE.parquet     what it took; written last: a tile that has one is done
+    MAP/job.json, MAP/run/      what the map is made from, for whoever goes on with it
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from ..atomic import atomic_path, write_text
-from ..errors import ItemError, RunError
-from ..plan.compile import compile_manifest
-from ..plan.survey import survey
-from ..read.reader import read_manifest
-from ..read.receipt import Receipt
-from ..signing import unsigned
-from ..train.score import predict
+from ..atomic import write_text
+from ..errors import RunError
+from .agenda import Agenda, find_tiles
+from .catalog import file_names, make_collection
+from .cluster import REQUESTS, make_tiles_on, open_cluster
+from .crew import make_tiles
+from .draft import Draft, Wish, chip_size, first_errand
+from .engine import choose_engine
+from .estimate import Estimate
+from .ground import Ground
+from .job import Job
+from .ledger import BEGIN, done_tiles, forget_tiles, load_entries, read_trips, write_entries
+from .lock import alone
+from .mosaic import NAME as MOSAIC
+from .mosaic import make_vrt
+from .outbox import Outbox
+from .runfiles import put_run
+from .site import TILES, Made, Site, plain_network
+from .sources import changed_sources
+from .status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import os
+    from collections.abc import Iterable
 
     from pystac import Item
 
-    from ..grid import Grid
-    from ..plan.manifest import Manifest
-    from ..signing import Sign
-    from ..train.run import Run
+    from ..progress import Advance
 
-#: The class of pixels of which nothing was seen; where values were learned, NaN.
-NODATA = 255
-
-
-@dataclass(frozen=True)
-class Map:
-    """The classes or values of a grid, and what they were made from."""
-
-    classes: np.ndarray
-    """uint8 (rows, columns), `NODATA` where no channel was valid; or values, float32, NaN there."""
-    manifest: Manifest
-    receipt: Receipt
-    sources: tuple[Item, ...]
-    """The items that were read, by id."""
+#: Changed files that an error names.
+NAMED = 3
 
 
 def infer(
-    run: Run,
-    items: Sequence[Item],
-    grid: Grid | None = None,
-    on_done: Callable[[], object] | None = None,
-    sign: Sign | None = None,
-) -> Map:
-    """Classify `grid` (None: that of the finest selected file) with the folded network of `run`, on slots that fit.
+    run: str | Path,
+    items: Iterable[Item],
+    out: str | os.PathLike[str],
+    wish: Wish | None = None,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    refresh: bool = False,
+    retry_failed: bool = False,
+    on_done: Advance | None = None,
+) -> Status:
+    """Make the map of a run over items in `out`, a folder or ``s3://bucket/folder``, or go on with it.
 
-    Only headers and tiles of the selected channels are fetched. `sign` signs hrefs; None: as the items' own are.
-    Raises what planning and reading raise, ItemError where no item shows anything of the grid, and RunError for a run
-    that a map cannot be made with: of whole chips, or of blocks of a chip.
+    Tiles are made in this process, in so many `workers` of this machine, or by those of a dask `scheduler`. Those that
+    are done stay; `refresh` makes those anew whose files have changed since, `retry_failed` those of which pixels could
+    not be read: these are nodata, and `Status.failures` says why. `on_done` is called with the number of tiles that are
+    done, and of all.
+
+    Raises RunError where another map is there or being made, where files have changed and are not to be read anew, and
+    where nothing can be written; ItemError where no item shows anything of it; and what planning raises. A caller that
+    starts workers is a script with ``if __name__ == "__main__"``.
     """
-    _check(run)
-    selection = run.selection.on(items)
-    found = survey(selection, items, grid=grid, sign=sign)
-    manifest = compile_manifest(selection, found.coverage, found.index, found.grid)
-    read = {source.item for source in manifest.requests.sources}
-    if not read:
-        raise ItemError("no item fills a selected channel where the map is to be; search there, and in those slots")
-    cube, receipt = read_manifest(manifest, found.index, on_done)
-    said = predict(run.model, torch.from_numpy(cube.image).float(), torch.from_numpy(cube.valid))[0].numpy()
-    seen = cube.valid[0].any(0)
-    classes = np.where(seen, said, NODATA).astype(np.uint8)
-    if not run.model.objective.has_classes:
-        classes = np.where(seen, said, np.nan).astype(np.float32)
-    sources = {item.id: item for item in found.coverage.items if item.id in read}
-    ordered = tuple(sources[name] for name in sorted(sources))
-    return Map(classes, manifest, receipt.after(found.index), ordered)
+    box, wish = Outbox(out), wish or Wish()
+    held = Job.find(box)
+    draft = _decide(box, run, items, wish) if held is None else Draft.take_up(held, run, items, wish)
+    with alone(box), ExitStack() as stack:
+        box.tidy()
+        if held is None:
+            draft = _begin(box, draft)
+        job = draft.job
+        agenda = Agenda(job, draft.items, chip_size(draft.run))
+        names = {job.tiling.tile(tile).name: tile for tile in agenda.tiles}
+        done = done_tiles(box) & set(names)
+        done -= _stale(box, done, wish, refresh=refresh)
+        done -= _failed(box, done) if retry_failed else set()
+        count, total = len(done), len(names)
+
+        def made(_: Made | None = None, more: int = 1) -> None:
+            nonlocal count
+            count += more
+            if on_done is not None:
+                on_done(count, total)
+
+        made(more=0)
+        errands = agenda.errands({names[name] for name in done})
+        if count == total:
+            pass
+        elif scheduler is None and not workers:
+            make_tiles(Site(job, draft.run, box, wish.sign, draft.index), errands, made)
+        else:
+            per_task = _tiles_per_task(draft, agenda, wish)
+            client = stack.enter_context(open_cluster(scheduler, workers))
+            make_tiles_on(client, job, box, errands, per_task, wish.sign, made)
+        _finish(box, draft, agenda.tiles)
+    return Status.of(box, job)
 
 
-def _check(run: Run) -> None:
-    if run.model.objective.of_chips:
-        raise RunError(f"a run of {run.model.objective.task} says one thing a chip; train one of pixels for a map")
-    if run.model.gate.is_spatial:
-        raise RunError("this run reads some blocks of each chip, and a map has no chips; train one of whole channels")
-
-
-def save_receipt(result: Map, run_folder: str | Path, server: dict[str, int] | None = None) -> None:
+def save_receipt(status: Status, run: str | Path, server: dict[str, int] | None = None) -> None:
     """Write ``receipt.json`` into the run's folder, for its report; `server` is what the server counted, if it did."""
-    document = {**result.receipt.to_dict(), "selection": result.manifest.selection, "server": server}
-    write_text(Path(run_folder) / "receipt.json", json.dumps(document, indent=1) + "\n")
+    said = status.to_dict()
+    write_text(Path(run) / "receipt.json", json.dumps({**said, "server": server}, indent=1) + "\n")
 
 
-def save_map(result: Map, folder: str | Path, name: str = "map") -> Path:
-    """Write the map as a COG and a STAC item beside it; returns the item's path."""
-    folder = Path(folder)
-    write_classes(result.classes, result.manifest.grid, folder / f"{name}.tif")
-    document = _map_item(result, name).to_dict(include_self_link=False, transform_hrefs=False)
-    write_text(folder / f"{name}.json", json.dumps(document, indent=1) + "\n")
-    return folder / f"{name}.json"
+def estimate(run: str | Path, items: Iterable[Item], out: str | os.PathLike[str], wish: Wish | None = None) -> Estimate:
+    """What `infer` of the same arguments would take in all; only headers are fetched. Raises as `infer` does."""
+    box, wish = Outbox(out), wish or Wish()
+    held = Job.find(box)
+    draft = _decide(box, run, items, wish) if held is None else Draft.take_up(held, run, items, wish)
+    return Estimate.of(draft, wish.sign)
 
 
-def write_classes(classes: np.ndarray, grid: Grid, path: str | Path) -> None:
-    """Write classes (rows, columns), 0..254 and `NODATA`, as a COG of uint8 on `grid`; values as one of float32."""
-    import rasterio
-    from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
-
-    is_value = classes.dtype.kind == "f"
-    kind, nodata = ("float32", np.nan) if is_value else ("uint8", NODATA)
-    profile = {"driver": "GTiff", "dtype": kind, "nodata": nodata, "count": 1, "crs": grid.crs}
-    size = {"height": grid.height, "width": grid.width, "transform": rasterio.Affine(*grid.transform)}
-    with MemoryFile() as memory:
-        with memory.open(**profile, **size) as dataset:
-            dataset.write(classes.astype(kind), 1)
-        with memory.open() as dataset, atomic_path(path) as draft:
-            # classes have no mean
-            overviews = "AVERAGE" if is_value else "MODE"
-            copy(dataset, draft, driver="COG", compress="DEFLATE", overview_resampling=overviews)
+def _decide(box: Outbox, run: str | Path, items: Iterable[Item], wish: Wish) -> Draft:
+    """A new map, of which nothing is written yet."""
+    if box.get("run/run.json") is None and next(iter(box.names()), None) is not None:
+        raise RunError(f"{box.place} holds something else than a map; name another folder")
+    return Draft.begin(run, items, _name(box.place), wish)
 
 
-def _map_item(result: Map, name: str) -> Item:
-    import pystac
-    from rasterio.warp import transform_bounds, transform_geom
+def _begin(box: Outbox, draft: Draft) -> Draft:
+    """Choose what computes, and write down what the map is; its job comes last."""
+    tiling = draft.job.tiling
+    cuts = tiling.cuts(tiling.tile(0))
+    size, count = (cuts[0].seen.height, cuts[0].seen.width), len(cuts) * len(find_tiles(draft.job))
+    engine = choose_engine(plain_network(draft.run.model), size, count)
+    draft = replace(draft, job=replace(draft.job, engine=engine))
+    put_run(box, draft.files)
+    write_entries(box, BEGIN, read_trips(BEGIN, "header", draft.index.trips))
+    draft.job.save(box)
+    return draft
 
-    from ..stac.acquisition import item_time
 
-    grid = result.manifest.grid
-    left, bottom, right, top = grid.bounds
-    ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
-    times = sorted(item_time(item) for item in result.sources)
-    properties: dict[str, Any] = {
-        "proj:shape": [grid.height, grid.width],
-        "proj:transform": list(grid.transform),
-        "geomask:selection": result.manifest.selection,
-    }
-    properties |= {"proj:code": grid.crs} if ":" in grid.crs and len(grid.crs) < 30 else {"proj:wkt2": grid.crs}
-    item = pystac.Item(
-        id=name,
-        geometry=transform_geom(grid.crs, "EPSG:4326", {"type": "Polygon", "coordinates": [ring]}),
-        bbox=list(transform_bounds(grid.crs, "EPSG:4326", *grid.bounds)),
-        datetime=None,
-        start_datetime=times[0],
-        end_datetime=times[-1],
-        properties=properties,
-        stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
-    )
-    asset = pystac.Asset(f"./{name}.tif", media_type=pystac.MediaType.COG, roles=["data"])
-    is_value = result.classes.dtype.kind == "f"
-    asset.extra_fields |= (
-        {"nodata": "nan", "data_type": "float32"} if is_value else {"nodata": NODATA, "data_type": "uint8"}
-    )
-    item.add_asset("map", asset)
-    for source in result.sources:
-        if href := source.get_self_href():
-            item.add_link(pystac.Link("derived_from", unsigned(href), media_type=pystac.MediaType.JSON))
-    return item
+def _stale(box: Outbox, done: set[str], wish: Wish, *, refresh: bool) -> set[str]:
+    """Tiles that are to be made anew, since files that they were made from have changed. Raises RunError where not."""
+    changed = changed_sources(box, done, wish.sign)
+    if changed and not refresh:
+        names = ", ".join(sorted(changed)[:NAMED]) + (" and others" if len(changed) > NAMED else "")
+        raise RunError(f"{len(changed)} files changed since the map was begun: {names}; --refresh reads them anew")
+    stale = set[str]().union(*changed.values())
+    forget_tiles(box, stale)
+    return stale
+
+
+def _failed(box: Outbox, done: set[str]) -> set[str]:
+    """Tiles that are to be tried again."""
+    failed = set(load_entries(box, done, ("failure",))["tile"].to_pylist())
+    forget_tiles(box, failed)
+    return failed
+
+
+def _tiles_per_task(draft: Draft, agenda: Agenda, wish: Wish) -> int:
+    """So many tiles take `REQUESTS` requests, going by the first of which anything is there."""
+    job, first = draft.job, first_errand(agenda)
+    ground = Ground(job.selection, job.tiling.grid, job.scaling, wish.sign, draft.index)
+    manifest, _ = ground.plan(first.items, [job.tiling.tile(first.tile).window])
+    return max(1, -(-REQUESTS // max(1, manifest.planned_requests)))
+
+
+def _finish(box: Outbox, draft: Draft, tiles: Iterable[int]) -> None:
+    """Write what shows all tiles at once: the collection, and one raster."""
+    there, tiling = set(box.names(TILES)), draft.job.tiling
+    made = [tile for tile in map(tiling.tile, sorted(tiles)) if f"{TILES}{file_names(tile.name)['item']}" in there]
+    with ThreadPoolExecutor() as threads:
+        items = list(threads.map(lambda tile: box.get(f"{TILES}{file_names(tile.name)['item']}"), made))
+    model, names = draft.run.model, draft.run.record.class_names
+    classes = len(names) if model.objective.has_classes else None
+    box.put(MOSAIC, make_vrt(tiling, made, TILES, classes))
+    said = f"{model.objective.task} by {len(draft.job.selection.channels)} channels of {len(draft.items)} items"
+    collection = make_collection(draft.job.name, [json.loads(item) for item in items if item], said)
+    box.put("collection.json", (json.dumps(collection, indent=1) + "\n").encode())
+
+
+def _name(place: str) -> str:
+    """What a map is called, by the folder that it is written to."""
+    last = place.rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-") or "map"

@@ -163,8 +163,9 @@ def _read_maps(folder: Path) -> dict[str, np.ndarray]:
     import rasterio
 
     rasters = {}
-    for path in (folder / f"{name}.tif" for name in MAPS):
-        if not path.is_file():
+    for name in MAPS:
+        path = next((path for path in (folder / f"{name}.tif", folder / name / "map.vrt") if path.is_file()), None)
+        if path is None:
             continue
         try:
             with rasterio.open(path) as file:
@@ -174,7 +175,7 @@ def _read_maps(folder: Path) -> dict[str, np.ndarray]:
             raise RunError(f"{path} is no readable map: {error}; infer anew") from error
         if pixels.dtype != np.uint8:
             raise RunError(f"{path} holds {pixels.dtype}, not classes as uint8; infer anew")
-        rasters[path.stem] = pixels
+        rasters[name] = pixels
     return rasters
 
 

@@ -173,15 +173,41 @@ def test_read_fetches_what_was_planned(server: Server, manifest: Path, tmp_path:
 def test_infer_writes_a_map_and_its_item(run_folder: Path, items: Path, tmp_path: Path) -> None:
     printed = json.loads(run("infer", run_folder, items, "-o", tmp_path / "the map"))
     assert printed["nbytes"] == printed["planned_nbytes"]
-    item = pystac.Item.from_file(printed["item"])
-    item.make_asset_hrefs_absolute()
-    path = Path(item.assets["map"].href)
-    assert path == tmp_path / "the map" / "map.tif"
+    assert printed["map"] == str(tmp_path / "the map")
+    (item,) = pystac.Collection.from_file(str(tmp_path / "the map" / "collection.json")).get_items()
+    path = Path(item.assets["map"].get_absolute_href() or "")
+    assert path == tmp_path / "the map" / "tiles" / "r00000_c00000.tif"
     with rasterio.open(path) as dataset:
         assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         classes = dataset.read(1)
     assert set(np.unique(classes)) <= {0, 1, 2, 3, 255}
     assert item.properties["geomask:selection"] == load_run(run_folder).selection.digest
+
+
+def test_what_a_map_will_take_and_what_it_took(run_folder: Path, items: Path, tmp_path: Path) -> None:
+    line = ["infer", run_folder, items, "-o", tmp_path / "map"]
+    prices = ["--price-per-gb", "90", "--price-per-1000", "0.4"]
+    before = json.loads(run(*line, "--dry-run", "--bandwidth", "8Mbit", *prices))
+    assert not (tmp_path / "map").exists()
+    done = json.loads(run(*line))
+    after = json.loads(run("status", tmp_path / "map", *prices))
+    assert after == {**done, "cost": before["cost"]}
+    assert (before["nbytes"], before["requests"], before["tiles"]) == (done["nbytes"], done["requests"], 1)
+    assert before["dense_nbytes"] > before["nbytes"] == before["seconds"] * 1e6
+    assert before["cost"] == pytest.approx(before["nbytes"] * 90e-9 + before["requests"] * 0.4e-3)
+
+
+def test_infer_searches_a_catalog_and_maps_a_part_of_it(published: Path, run_folder: Path, tmp_path: Path) -> None:
+    item = load_items(published)[0]
+    west, south, east, north = item.bbox or ()
+    box = [west, south, (west + east) / 2, (south + north) / 2]
+    period = f"{item.datetime:%Y}-01-01/.."
+    printed = json.loads(
+        run("infer", run_folder, published, "--datetime", period, "--bbox", *map(str, box), "-o", tmp_path / "map")
+    )
+    with rasterio.open(tmp_path / "map" / "map.vrt") as dataset:
+        assert max(dataset.shape) < 70
+    assert printed["done"] == printed["tiles"] == 1
 
 
 @pytest.mark.parametrize("where", ["folder", "server"])
@@ -230,7 +256,7 @@ def test_single_commands_repeat_the_demo(demo_folder: Path, demo_output: str, tm
     assert receipt["nbytes"] == theirs.planned_nbytes == counted["bytes"]
     kept = json.loads((mine / "receipt.json").read_text())
     assert (kept["pixel_nbytes"], kept["selection"]) == (counted["pixel_bytes"], theirs.selection)
-    assert pixels(tmp_path / "map" / "map.tif") == pixels(demo_folder / "maps" / "learned.tif")
+    assert pixels(tmp_path / "map" / "map.vrt") == pixels(demo_folder / "maps" / "learned" / "map.vrt")
 
     shutil.copytree(demo_folder / "runs", tmp_path / "report" / "runs")
     assert run("report", tmp_path / "report") in demo_output
@@ -261,9 +287,11 @@ def test_a_second_run_replaces_the_first(published: Path, items: Path, manifest:
         run(*line)
     once = files(tmp_path)
     run(*train, "--method", "dense")
-    for line in lines[1:]:
+    for line in lines[1:-1]:
         run(*line)
-    assert files(tmp_path) == once
+    # a map stays what it was begun as, and the receipt of it went with the run that made it
+    assert files(tmp_path) == [name for name in once if name != "run/receipt.json"]
+    assert "another map was begun there" in CliRunner().invoke(ENTRY.load(), [*map(str, lines[-1])]).stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["method"], record["planned_nbytes"]) == ("dense", record["dense_nbytes"])
     assert len(Manifest.load(tmp_path / "m.jsonl").channels) == len(load_run(tmp_path / "run").selection.channels) == 14

@@ -214,6 +214,7 @@ PROCESSES = {
     "manifest": ("manifest validate gone.jsonl", "gone.jsonl"),
     "read": ("read gone.jsonl -o cube.tif", "gone.jsonl"),
     "infer": ("infer gone - -o map", "standard input is no JSON: it is empty"),
+    "status": ("status gone", "gone holds no map"),
     "demo": ("demo --out words.txt", "words.txt"),
     "report": ("report gone", "gone"),
 }
@@ -298,8 +299,18 @@ INFER = [
     ("RUN TEXT -o OUT/map", FAILURE, "B08.tif is no"),
     ("RUN GONE -o OUT/map", FAILURE, "B08.tif: no such file"),
     ("RUN ITEMS", USAGE, "--out"),
-    ("RUN ITEMS -o WORDS", USAGE, "words.txt"),
+    ("RUN ITEMS -o WORDS", FAILURE, "words.txt is a file"),
     ("RUN ITEMS -o WORDS/below", FAILURE, "words.txt/below"),
+    ("RUN ITEMS -o FOLDER", FAILURE, "sound holds something else than a map"),
+    ("RUN ITEMS -o OUT/map --crs EPSG:32633", USAGE, "--crs and --res say only together"),
+    ("RUN ITEMS -o OUT/map --crs nowhere:7 --res 10", FAILURE, "nowhere:7"),
+    ("RUN ITEMS -o OUT/map --bbox 1 2 3", USAGE, "4 numbers"),
+    ("RUN ITEMS -o OUT/map --bbox 1 2 3 4", FAILURE, "nothing in"),
+    ("""RUN ITEMS -o OUT/map --aoi '{"type":"Point","coordinates":[1,2]}'""", FAILURE, "nothing in"),
+    ("RUN ITEMS -o OUT/map --tile 0", USAGE, "--tile"),
+    ("RUN ITEMS -o OUT/map --workers 1 --scheduler tcp://127.0.0.1:9", USAGE, "choose one"),
+    ("RUN ITEMS -o OUT/map --bandwidth 8Mbit", USAGE, "--bandwidth is of a --dry-run"),
+    ("RUN ITEMS -o OUT/map --datetime yesterday", FAILURE, "yesterday"),
 ]
 TRAIN = [
     ("nowhere.json --labels LABELS", FAILURE, "nowhere.json"),

@@ -68,8 +68,8 @@ def test_a_regression_from_a_raster_of_values_to_a_map_of_values(folder: Path, t
     assert run.model.objective.task == "regression"
     mapped = call("infer", tmp_path / "run", folder / "items.json", "-o", tmp_path / "map")
     assert mapped.exit_code == 0, mapped.stderr
-    item = json.loads(Path(json.loads(mapped.stdout)["item"]).read_text())
-    with rasterio.open(tmp_path / "map" / "map.tif") as file, rasterio.open(folder / "values.tif") as truth:
+    item = json.loads((tmp_path / "map" / "tiles" / "r00000_c00000.json").read_text())
+    with rasterio.open(tmp_path / "map" / "map.vrt") as file, rasterio.open(folder / "values.tif") as truth:
         assert (file.dtypes[0], np.isnan(file.nodata)) == ("float32", True)
         said_values, values = file.read(1), truth.read(1)
     assert item["assets"]["map"]["data_type"] == "float32"

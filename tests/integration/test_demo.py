@@ -80,7 +80,7 @@ def test_what_is_printed_is_the_plan_the_wire_and_the_table(demo_folder: Path, d
 
 def test_the_maps_are_cogs_with_items_and_the_learned_one_names_its_selection(demo_folder: Path) -> None:
     selection = Selection.load(demo_folder / "runs" / "learned-f0-s0" / "selection.json")
-    item = pystac.Item.from_file(str(demo_folder / "maps" / "learned.json"))
+    (item,) = pystac.Collection.from_file(str(demo_folder / "maps" / "learned" / "collection.json")).get_items()
     assert item.properties["geomask:selection"] == selection.digest
     with rasterio.open(item.assets["map"].get_absolute_href()) as dataset:
         assert dataset.shape == (100, 100)
@@ -105,7 +105,7 @@ def test_the_score_is_that_of_the_map_that_was_read_over_http(demo_folder: Path)
     with rasterio.open(demo_folder / "maps" / "truth.tif") as truth:
         labels = truth.read(1)
     for method in ("dense", "learned"):
-        with rasterio.open(demo_folder / "maps" / f"{method}.tif") as dataset:
+        with rasterio.open(demo_folder / "maps" / method / "map.vrt") as dataset:
             right = dataset.read(1) == labels
         cells = [divmod(cell, 5) for cell in make_splits(25)[0].test]
         inner = [right[20 * row + 2 : 20 * row + 18, 20 * col + 2 : 20 * col + 18] for row, col in cells]

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import maps
 import numpy as np
 import pystac
 import pytest
@@ -11,6 +12,7 @@ import torch
 from cogs import write_cog
 
 from geomask.demo.server import Server
+from geomask.infer.draft import Wish
 from geomask.infer.run import infer
 from geomask.masks.grain import Grain
 from geomask.masks.hard import HardMask
@@ -116,10 +118,10 @@ def test_the_cost_of_a_choice_is_what_its_run_plans_and_what_goes_over_the_wire(
     manifest = compile_manifest(run.selection, items, index, task.grid)
     assert (manifest.planned_nbytes, manifest.planned_requests) == bill
     server.reset()
-    result = infer(run, items, task.grid)
+    result = infer(tmp_path / "run", items, tmp_path / "map", Wish(grid=task.grid))
     log = server.log()
     assert (log.nbytes, log.requests) == bill
-    assert result.receipt.planned_nbytes == bill.nbytes
+    assert result.planned_nbytes == bill.nbytes
 
 
 def test_a_run_names_the_level_of_each_channel_and_its_network_says_what_the_gated_one_says(
@@ -131,7 +133,8 @@ def test_a_run_names_the_level_of_each_channel_and_its_network_says_what_the_gat
     assert selection.channels == (Channel(0, 0, 1), Channel(1, 1), Channel(1, 2, 0))
     assert selection.names == ["2020-01/red", "2020-02/small", "2020-02/nir"]
 
-    classes = infer(load_run(tmp_path / "run"), items_of(folder, server), task.grid).classes
+    infer(tmp_path / "run", items_of(folder, server), tmp_path / "map", Wish(grid=task.grid))
+    classes = maps.mosaic(tmp_path / "map")
     window = task.chips.windows[5]
     image, valid = (torch.from_numpy(values[[5]]) for values in (task.chips.image, task.chips.valid))
     want = trained.model(image, valid).argmax(1)[0].numpy()

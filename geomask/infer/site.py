@@ -1,0 +1,224 @@
+"""Where a map is made, tile by tile: read, answered, written; the ledger's part of a tile comes last."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from ..errors import GeomaskError, RunError
+from ..grid import Window
+from ..masks.hard import HardGate
+from ..plan.parquet import write_parquet
+from ..train.fold import FoldedMask
+from ..train.network import MaskedNetwork
+from .answer import answer
+from .blocks import BlockGround, Pattern
+from .catalog import file_names, make_item
+from .engine import make_engine
+from .geotiff import NODATA, encode_cog
+from .ground import Ground, Reading
+from .ledger import Entry, read_entries, write_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pystac import Item
+
+    from ..cog.index import HeaderIndex
+    from ..signing import Sign
+    from ..train.run import Run
+    from .agenda import Errand
+    from .job import Job
+    from .outbox import Outbox
+    from .tiling import Cut, Tile
+
+#: The folder of a map's tiles.
+TILES = "tiles/"
+
+
+@dataclass
+class Haul:
+    """What was read for a tile."""
+
+    tile: Tile
+    items: tuple[Item, ...]
+    reading: Reading | None
+    """None where no item shows anything of it."""
+    began: float
+    read: float
+    """As `time.perf_counter` says, like `began`."""
+    failures: list[tuple[Cut, str]] = field(default_factory=list)
+    """What could not be read, and why."""
+
+
+class Made(NamedTuple):
+    """A tile that is done."""
+
+    tile: int
+    failures: int
+    """Cuts that could not be read."""
+
+
+class Site:
+    """A job on one machine: its network, and where it is read from and written to. Threads may share it."""
+
+    def __init__(
+        self, job: Job, run: Run, box: Outbox, sign: Sign | None = None, index: HeaderIndex | None = None
+    ) -> None:
+        """Headers in `index` are not fetched again."""
+        self.job, self.box = job, box
+        ground = Ground(job.selection, job.tiling.grid, job.scaling, sign, index)
+        pattern = Pattern.of(run, job.selection)
+        self._ground = ground if pattern is None else BlockGround(ground, pattern)
+        self._planes = len(job.selection.channels) if pattern is None else pattern.planes
+        model = plain_network(run.model)
+        self._objective, self._compute = model.objective, make_engine(model, job.engine)
+        self._classes = run.record.class_names if model.objective.has_classes else None
+        self._stopped, self._turn = Event(), Lock()
+
+    def stop(self) -> None:
+        """Let what is under way end soon, with RunError."""
+        self._stopped.set()
+
+    def read(self, errand: Errand) -> Haul:
+        """Fetch what a tile needs. What cannot be read is a failure of the haul; nothing is raised for it."""
+        tile, began = self.job.tiling.tile(errand.tile), time.perf_counter()
+        failures: list[tuple[Cut, str]] = []
+        try:
+            reading = self._ground.read(errand.items, tile.window) if errand.items else None
+        except GeomaskError:
+            reading = self._read_apart(tile, errand.items, failures)
+        return Haul(tile, errand.items, reading, began, time.perf_counter(), failures)
+
+    def finish(self, haul: Haul) -> Made:
+        """Ask the network, and write the tile. Raises RunError where it cannot be written, or after `stop`."""
+        tile, entries, network = haul.tile, list[Entry](), 0.0
+        if haul.reading is not None:
+            with self._turn:
+                start = time.perf_counter()
+                values = self._decide(haul, haul.reading)
+                network = time.perf_counter() - start
+            entries += self._write(haul, haul.reading, values)
+        manifests = haul.reading.manifests.values() if haul.reading is not None else ()
+        done = Entry(
+            "tile",
+            tile.name,
+            nbytes=sum(manifest.planned_nbytes for manifest in manifests),
+            requests=sum(manifest.planned_requests for manifest in manifests),
+            seconds=round(time.perf_counter() - haul.began, 6),
+            reading=round(haul.read - haul.began, 6),
+            network=round(network, 6),
+        )
+        write_entries(self.box, tile.name, [done, *entries])
+        return Made(tile.number, len(haul.failures))
+
+    def _read_apart(self, tile: Tile, items: Sequence[Item], failures: list[tuple[Cut, str]]) -> Reading:
+        """Cut by cut, after all at once has failed: what cannot be read is added to `failures`."""
+        shape = (self._planes, tile.window.height, tile.window.width)
+        whole = Reading(np.zeros(shape, np.float32), np.zeros(shape, bool), {}, {})
+        for cut in self.job.tiling.cuts(tile):
+            seen = cut.seen
+            row, col = tile.window.row_off + seen.row_off, tile.window.col_off + seen.col_off
+            rows, cols = slice(seen.row_off, seen.row_stop), slice(seen.col_off, seen.col_stop)
+            try:
+                part = self._ground.read(items, Window(row, col, seen.height, seen.width))
+            except GeomaskError as error:
+                failures.append((cut, str(error)))
+                continue
+            whole.image[:, rows, cols], whole.valid[:, rows, cols] = part.image, part.valid
+            for stage, receipt in part.receipts.items():
+                whole.receipts[stage] = whole.receipts[stage].plus(receipt) if stage in whole.receipts else receipt
+        if isinstance(self._ground, Ground) and not failures:
+            whole.manifests["pixels"], _ = self._ground.plan(items, [tile.window])
+        return whole
+
+    def _decide(self, haul: Haul, reading: Reading) -> np.ndarray:
+        """Classes or values of the tile's core."""
+        tile, tiling = haul.tile, self.job.tiling
+        values = answer(self._engine, self._objective, reading.image, reading.valid, tiling.cuts(tile), tiling.overlap)
+        nothing = NODATA if self._objective.has_classes else np.nan
+        for cut, _ in haul.failures:
+            kept = _kept(cut)
+            values[kept.row_off : kept.row_stop, kept.col_off : kept.col_stop] = nothing
+        row, col = tile.core.row_off - tile.window.row_off, tile.core.col_off - tile.window.col_off
+        core = values[row : row + tile.core.height, col : col + tile.core.width]
+        outside = self._outside(tile)
+        return core if outside is None else np.where(outside, np.asarray(nothing, core.dtype), core)
+
+    def _engine(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        if self._stopped.is_set():
+            raise RunError("stopped; run it again to go on")
+        return self._compute(image, valid)
+
+    def _outside(self, tile: Tile) -> np.ndarray | None:
+        """Which pixels of a tile's core lie outside the area, bool (rows, columns); None: there is none."""
+        if self.job.area is None:
+            return None
+        import rasterio
+        from rasterio.features import geometry_mask
+
+        grid = self.job.tiling.grid.crop(tile.core)
+        outside: np.ndarray = geometry_mask(
+            [self.job.area], (grid.height, grid.width), rasterio.Affine(*grid.transform)
+        )
+        return outside
+
+    def _write(self, haul: Haul, reading: Reading, values: np.ndarray) -> list[Entry]:
+        """Write the tile's files; returns its rows of the ledger."""
+        tile, grid = haul.tile, self.job.tiling.grid.crop(haul.tile.core)
+        files = {"map": encode_cog(values, grid, None if self._classes is None else len(self._classes))}
+        for stage, manifest in reading.manifests.items():
+            sink = io.BytesIO()
+            write_parquet(manifest, sink)
+            files["manifest" if stage == "pixels" else stage] = sink.getvalue()
+        read = {
+            (source.collection, source.item)
+            for manifest in reading.manifests.values()
+            for source in manifest.requests.sources
+        }
+        sources = [item for item in haul.items if (item.collection_id, item.id) in read] or haul.items
+        item = make_item(tile.name, grid, sources, files, self._classes, self.job.selection.digest, self.job.name)
+        files["item"] = (json.dumps(item, indent=1) + "\n").encode()
+        names = file_names(tile.name)
+        for name, data in files.items():
+            self.box.put(f"{TILES}{names[name]}", data)
+        return list(self._entries(haul, reading, {names[name]: len(data) for name, data in files.items()}))
+
+    def _entries(self, haul: Haul, reading: Reading, outputs: dict[str, int]) -> list[Entry]:
+        tile, entries = haul.tile, list[Entry]()
+        for stage, manifest in reading.manifests.items():
+            entries += [
+                Entry("source", tile.name, href, nbytes=source.size, etag=source.etag, stage=stage)
+                for href, source in manifest.files.items()
+            ]
+        for stage, receipt in reading.receipts.items():
+            entries += read_entries(tile.name, receipt, stage)
+        for cut, reason in haul.failures:
+            kept = _kept(cut)
+            row, col = tile.window.row_off + kept.row_off, tile.window.col_off + kept.col_off
+            entries.append(Entry.failed(tile.name, Window(row, col, kept.height, kept.width), reason))
+        entries += [Entry("output", tile.name, f"{TILES}{name}", nbytes=nbytes) for name, nbytes in outputs.items()]
+        return entries
+
+
+def plain_network(model: MaskedNetwork) -> MaskedNetwork:
+    """The network of a run for images of any size: blocks that are not read are not valid, and need no mask."""
+    gate = model.gate
+    if isinstance(gate, HardGate) or not isinstance(gate, FoldedMask) or not gate.is_spatial:
+        return model
+    at = gate.at.tolist()
+    plain = FoldedMask(at, torch.ones(len(at), 1, 1), gate.heads)
+    return MaskedNetwork(model.mean, model.deviation, plain, model.network, model.objective).eval()
+
+
+def _kept(cut: Cut) -> Window:
+    """What is kept of a cut, counted from the first row and column that are read for its tile."""
+    kept = cut.kept
+    return Window(cut.seen.row_off + kept.row_off, cut.seen.col_off + kept.col_off, kept.height, kept.width)
