@@ -46,7 +46,7 @@ def answer(
             for cut, one in zip(batch, said, strict=True):
                 rows, cols = _slices(cut.kept)
                 _part(decided, cut.seen)[rows, cols] = one[rows, cols]
-    seen = valid.any(0)
+    seen = valid.any(0) & _kept(image.shape[1:], cuts)
     if objective.has_classes:
         return np.where(seen, decided, NODATA).astype(np.uint8)
     return np.where(seen, decided, np.float32(np.nan))
@@ -91,6 +91,15 @@ def _ramp(window: Window, overlap: int) -> np.ndarray:
         edge = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1))
         sides.append(np.minimum(1, edge / (overlap + 1)))
     return np.outer(*sides).astype(np.float32)
+
+
+def _kept(shape: tuple[int, ...], cuts: Sequence[Cut]) -> np.ndarray:
+    """Which pixels any cut keeps, bool (rows, columns)."""
+    kept = np.zeros(shape, bool)
+    for cut in cuts:
+        rows, cols = _slices(cut.kept)
+        _part(kept, cut.seen)[rows, cols] = True
+    return kept
 
 
 def _part(values: np.ndarray, window: Window) -> np.ndarray:

@@ -151,17 +151,23 @@ def _describe_values(grid: Grid, class_names: Sequence[str] | None) -> Json:
         return {"data_type": "float32", "nodata": "nan", **band}
     colours = class_colours(len(class_names))
     classes = [
-        {"value": value, "name": _slug(name), "title": name, "color_hint": "{:02X}{:02X}{:02X}".format(*colour)}
-        for value, (name, colour) in enumerate(zip(class_names, colours, strict=True))
+        {"value": value, "name": slug, "title": name, "color_hint": "{:02X}{:02X}{:02X}".format(*colour)}
+        for value, (slug, name, colour) in enumerate(zip(_slugs(class_names), class_names, colours, strict=True))
     ]
     classes.append({"value": NODATA, "name": "nodata", "title": "nothing was seen", "nodata": True})
     return {"data_type": "uint8", "nodata": NODATA, **band, "classification:classes": classes}
 
 
-def _slug(name: str) -> str:
-    """As the classification extension has names: letters, digits, - and _."""
-    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "_" for sign in name)
-    return kept or "class"
+def _slugs(names: Sequence[str]) -> list[str]:
+    """As the classification extension has names: letters, digits, - and _; each another one."""
+    found, taken = list[str](), {"nodata"}
+    for value, name in enumerate(names):
+        slug = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "_" for sign in name) or "class"
+        while slug in taken:
+            slug = f"{slug}_{value}"
+        taken.add(slug)
+        found.append(slug)
+    return found
 
 
 def _text(time: datetime) -> str:

@@ -13,7 +13,8 @@ import os
 import shutil
 import time
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -55,13 +56,16 @@ def make_engine(model: MaskedNetwork, name: EngineName) -> Engine:
     if name == "bf16" and not torch.cuda.is_available():
         raise RunError("this map was begun on a GPU, and there is none; name another folder to begin anew")
     device = torch.device("cuda" if name == "bf16" else "cpu")
-    model = model.to(device).eval()
+    # half as fast again, here as on a GPU; the weights stay what they are
+    model = model.to(device).eval().to(memory_format=torch.channels_last)
     if name == "compile":
         return _compiled(model)
 
     @torch.inference_mode()
     def answer(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        pixels, seen = (torch.from_numpy(values).to(device) for values in (image, valid))
+        pixels, seen = (
+            torch.from_numpy(values).to(device, memory_format=torch.channels_last) for values in (image, valid)
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
             return _array(model(pixels, seen))
 
@@ -153,8 +157,7 @@ def _onnx(model: MaskedNetwork) -> Engine:
         with _quiet():
             session = onnxruntime.InferenceSession(_export(model), options, providers=["CPUExecutionProvider"])
     except _troubles() as error:
-        said = " ".join(str(error).split())[:200]
-        raise RunError(f"this network cannot be exported to ONNX Runtime ({type(error).__name__}: {said})") from error
+        raise RunError(f"this network cannot be exported to ONNX Runtime ({_reason(error)})") from error
 
     def answer(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         found: np.ndarray = session.run(None, {"image": image, "valid": valid})[0]
@@ -203,6 +206,14 @@ def _troubles() -> tuple[type[Exception], ...]:
     return (*known, message.EncodeError, *kinds)  # the former of a network of over 2 GB
 
 
+def _reason(error: BaseException) -> str:
+    """One line: what the exporter says first is how to report a defect of it, in colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
+
+
 def _sample(model: MaskedNetwork, size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of (cuts, rows, columns) as the network has learned them, a tenth of them not valid."""
     rng, (cuts, rows, columns) = np.random.default_rng(0), size
@@ -238,16 +249,16 @@ def _array(said: Tensor) -> np.ndarray:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of exporters and compilers, which are of their own code: what fails is raised all the same.
+    """Without what exporters and compilers say of their own code: what fails is raised all the same.
 
-    Warnings' filters are the whole process's; what another thread warns of meanwhile is lost.
+    Of all of the process: what another thread warns of or prints meanwhile is lost.
     """
-    # It is torch.utils.cpp_extension that says that there is no GPU, each time.
+    # torch.utils.cpp_extension logs that there is no GPU, and torch.export prints the graph that it cannot finish
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -139,7 +139,7 @@ def load_entries(box: Outbox, tiles: Iterable[str], kinds: Iterable[Kind]) -> pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    wanted, parts = pa.array(list(kinds)), [_schema().empty_table()]
+    wanted, parts = pa.array(list(kinds), pa.string()), [_schema().empty_table()]
     for tile in tiles:
         name = f"{FOLDER}{tile}{SUFFIX}"
         data = box.get(name)
@@ -148,7 +148,8 @@ def load_entries(box: Outbox, tiles: Iterable[str], kinds: Iterable[Kind]) -> pa
         try:
             table = pq.read_table(io.BytesIO(data), schema=_schema())
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise RunError(f"{box.place}/{name} is broken ({str(error).splitlines()[0]}); remove it") from error
+            said = (str(error) or type(error).__name__).splitlines()[0]
+            raise RunError(f"{box.place}/{name} is broken ({said}); remove it") from error
         parts.append(table.filter(pc.is_in(table["kind"], wanted)))
     return pa.concat_tables(parts)
 

@@ -72,7 +72,8 @@ class Outbox:
     def create(self, name: str, data: bytes) -> bool:
         """Write a file, unless there is one of that name; whether it was written.
 
-        Where a bucket's answer is lost and the next try finds the file, nobody knows whose it is, and that is no.
+        Where a bucket's answer is lost and the next try finds the file, nobody knows whose it is, and that is no. A
+        server that knows no If-None-Match, as Amazon's does, writes whatever is there.
         """
         from obstore.exceptions import AlreadyExistsError
 
@@ -175,8 +176,11 @@ def _explain(where: str, error: Exception) -> tuple[str, bool]:
         return str(error), False
     if isinstance(error, TimeoutError):
         return f"no answer came for {STALL:g} s", True
-    found = explain(where, 0, error)
-    if isinstance(found, DeniedError):
+    found, reason = explain(where, 0, error), describe(error)
+    if str(found).startswith("no credentials"):
+        return str(found), False
+    if isinstance(found, DeniedError) or re.match(
+        "its server says 40[13]", reason
+    ):  # obstore's of a list is of no kind
         return "access denied; give credentials that may write there", False
-    no_credentials = str(found).startswith("no credentials")
-    return str(found) if no_credentials else describe(error), isinstance(found, PassingError)
+    return reason, isinstance(found, PassingError)
