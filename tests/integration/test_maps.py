@@ -62,8 +62,10 @@ def test_a_map_in_a_bucket_is_the_one_on_a_disk_and_is_gone_on_with(
     assert {name: data for name, data in found.items() if not name.startswith("ledger/")} == mine
 
 
-# odc-geo multiplies affine's transforms by *, which affine 3.1 wants by @.
-@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+# What affine 3.1 and shapely 2.1 deprecate, odc-geo still calls.
+@pytest.mark.filterwarnings(
+    "ignore:Use `@` matmul:PendingDeprecationWarning", "ignore:The 'shapely.ops:DeprecationWarning"
+)
 def test_odc_stac_opens_a_map_as_it_is(items: list[pystac.Item], run: Path, tmp_path: Path) -> None:
     infer(run, items, tmp_path / "map", Wish(tile=64))
     collection = pystac.Collection.from_file(str(tmp_path / "map" / "collection.json"))
