@@ -42,8 +42,8 @@ PAGE = ROOT / "docs" / "benchmarks" / "infer.md"
 LATENCY = 0.05
 #: bit/s of all connections together; None: from files.
 CASES = {"20Mbit": 20e6, "100Mbit": 100e6, "1000Mbit": 1000e6, "files": None}
-#: Of each contender; one that waits for a slow link differs little from run to run. Quick: one.
-REPEATS = {"20Mbit": 1, "100Mbit": 1, "1000Mbit": 3, "files": 3}
+#: Of each contender; what waits for a link differs little from run to run. Quick: one.
+REPEATS = {"20Mbit": 1, "100Mbit": 1, "1000Mbit": 1, "files": 3}
 #: Networks of each kind that are compared by their score, all but the first of another seed.
 SEEDS = 5
 #: Seconds that one map may take.

@@ -17,7 +17,7 @@ from .options import Quantity
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to fill.",
 )
-@click.option("--fast", is_flag=True, help="Train three fifths as long.")
+@click.option("--fast", is_flag=True, help="Two seeds, not three, each three fifths as long.")
 @click.option(
     "--latency", default="50ms", show_default=True, type=Quantity("TIME", "duration"), help="Of each request."
 )

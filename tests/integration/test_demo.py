@@ -14,7 +14,7 @@ from geomask.selection import Selection
 from geomask.stac.search import load_items
 from geomask.train.record import load_record
 
-RUNS = 4 * 3 * 3  # methods, splits, seeds
+RUNS = 4 * 3 * 2  # methods, splits, seeds
 
 
 def receipts(folder: Path) -> dict[str, dict[str, object]]:
@@ -36,7 +36,7 @@ def test_the_server_counted_what_was_planned_in_every_run(demo_folder: Path) -> 
 def test_every_budget_holds_on_the_wire(demo_folder: Path) -> None:
     found = receipts(demo_folder)
     for fold in range(3):
-        for seed in range(3):
+        for seed in range(2):
             dense = found[f"dense-f{fold}-s{seed}"]["server"]["bytes"]
             for method in ("learned", "uniform", "random"):
                 assert found[f"{method}-f{fold}-s{seed}"]["server"]["bytes"] <= 0.1 * dense
@@ -45,7 +45,7 @@ def test_every_budget_holds_on_the_wire(demo_folder: Path) -> None:
 def test_a_tenth_of_the_bytes_does_as_well(demo_folder: Path) -> None:
     """Within two points of dense and no worse than uniform, as measured; here with room for another processor.
 
-    Training rounds differently from one kind of processor to the next. Over nine runs that moves a mean by about
+    Training rounds differently from one kind of processor to the next. Over six runs that moves a mean by about
     half a point; two points of room do not hide a selector that does not work, which falls to the random draw's score.
     """
     summary = read_summary(demo_folder)
@@ -66,7 +66,7 @@ def test_the_summary_is_tidy_and_whole(demo_folder: Path) -> None:
         assert {(contender, metric) for metric in ("score", "bytes", "requests", "seconds")} <= shown
     assert {(contender, "gain_over_dense") for contender in ("learned", "random", "uniform", "majority")} <= shown
     scores = [row for row in document["rows"] if row["metric"] == "score" and row["contender"] != "majority"]
-    assert all(row["n"] == 9 and 0 <= row["value"] <= 1 and row["unit"] == "fraction" for row in scores)
+    assert all(row["n"] == 6 and 0 <= row["value"] <= 1 and row["unit"] == "fraction" for row in scores)
 
 
 def test_what_is_printed_is_the_plan_the_wire_and_the_table(demo_folder: Path, demo_output: str) -> None:
