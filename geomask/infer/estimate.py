@@ -44,7 +44,10 @@ class Estimate:
         size = None if pattern is None else pattern.size
         agenda = Agenda(job, draft.items, size)
         some, tiling = _spread(agenda.tiles), job.tiling
-        windows = [whole_chips(tiling.tile(tile).window, size) for tile in some]
+        places = [tiling.tile(tile) for tile in some]
+        # of some tiles the margins would count, though they are read for a neighbour as well
+        all_planned = len(some) == len(agenda.tiles)
+        windows = [whole_chips(place.window if all_planned else place.core, size) for place in places]
         ground = Ground(job.selection, tiling.grid, job.scaling, sign, draft.index)
         manifest, _ = ground.plan(agenda.coverage, windows)
         nbytes, requests = manifest.planned_nbytes, manifest.planned_requests
