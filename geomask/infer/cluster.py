@@ -57,7 +57,7 @@ def open_cluster(scheduler: str | None, workers: int) -> Iterator[Client]:
         LocalCluster(
             n_workers=workers,
             threads_per_worker=THREADS,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # None would open its usual port, and warn where that is taken
             local_directory=scratch,
             memory_limit=0,  # what tiles take is bounded; dask would kill a worker whose model is large
             silence_logs=CRITICAL,  # what fails is raised here

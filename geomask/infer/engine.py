@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EngineName = Literal["eager", "compile", "onnx", "bf16"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-#: Seconds that an engine takes to be made, at the least. It is made once to be timed and once more to be used.
+#: Seconds that an engine takes to be made, at the least.
 SET_UP: dict[EngineName, float] = {"onnx": 10.0, "compile": 60.0}
 #: Passes that an engine is timed by, after one that is not.
 TRIES = 2
@@ -72,19 +72,21 @@ def make_engine(model: MaskedNetwork, name: EngineName) -> Engine:
     return answer
 
 
-def choose_engine(model: MaskedNetwork, size: tuple[int, int], count: int) -> EngineName:
+def choose_engine(model: MaskedNetwork, size: tuple[int, int], count: int) -> tuple[EngineName, Engine | None]:
     """On a GPU ``bf16``; else what takes the least to be made and then asked for `count` cuts of `size` in one process.
 
-    `size` is (rows, columns). Left out is what is not installed, cannot be made of this network or says something else
-    than it, and what would take longer to be tried than all the cuts take without it.
+    Returns its name, and itself where it was made to be timed. `size` is (rows, columns). Left out is what is not
+    installed, cannot be made of this network or says something else than it, and what would take longer to be tried
+    than all the cuts take without it.
     """
     if torch.cuda.is_available():
-        return "bf16"
+        return "bf16", None
     image, valid = _sample(model, (1, *size))
     eager = make_engine(model, "eager")
     wanted, seconds = _timed(eager, image, valid)
     names = [name for name in _installed() if _can_pay(name, seconds, count)]
     costs: dict[EngineName, float] = {"eager": count * _best(eager, image, valid) if names else 0.0}
+    made: dict[EngineName, Engine] = {"eager": eager}
     for name in names:
         if not _can_pay(name, min(costs.values()) / count, count):
             continue
@@ -97,12 +99,14 @@ def choose_engine(model: MaskedNetwork, size: tuple[int, int], count: int) -> En
         set_up = time.perf_counter() - start
         if _agree(said, wanted):
             costs[name] = set_up + count * _best(engine, image, valid)
-    return min(costs, key=lambda name: costs[name])
+            made[name] = engine
+    best = min(costs, key=lambda name: costs[name])
+    return best, made[best]
 
 
 def _can_pay(name: EngineName, seconds: float, count: int) -> bool:
     """Whether `count` cuts, each of so many seconds without it, take longer than to find out how fast an engine is."""
-    return count * seconds > 2 * SET_UP[name] + 2 * TRIES * seconds
+    return count * seconds > SET_UP[name] + 2 * TRIES * seconds
 
 
 def _installed() -> list[EngineName]:

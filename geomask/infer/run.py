@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pystac import Item
 
     from ..progress import Advance
+    from .engine import Engine
 
 #: Changed files that an error names.
 NAMED = 3
@@ -82,8 +83,9 @@ def infer(
     draft = _decide(box, run, items, wish) if held is None else Draft.take_up(held, run, items, wish)
     with alone(box), ExitStack() as stack:
         box.tidy()
+        engine = None
         if held is None:
-            draft = _begin(box, draft)
+            draft, engine = _begin(box, draft)
         job = draft.job
         agenda = Agenda(job, draft.items, chip_size(draft.run))
         names = {job.tiling.tile(tile).name: tile for tile in agenda.tiles}
@@ -103,7 +105,7 @@ def infer(
         if count == total:
             pass
         elif scheduler is None and not workers:
-            make_tiles(Site(job, draft.run, box, wish.sign, draft.index), errands, made)
+            make_tiles(Site(job, draft.run, box, wish.sign, draft.index, engine), errands, made)
         else:
             per_task = _tiles_per_task(draft, agenda, wish)
             client = stack.enter_context(open_cluster(scheduler, workers))
@@ -133,17 +135,17 @@ def _decide(box: Outbox, run: str | Path, items: Iterable[Item], wish: Wish) -> 
     return Draft.begin(run, items, _name(box.place), wish)
 
 
-def _begin(box: Outbox, draft: Draft) -> Draft:
+def _begin(box: Outbox, draft: Draft) -> tuple[Draft, Engine | None]:
     """Choose what computes, and write down what the map is; its job comes last."""
     tiling = draft.job.tiling
     cuts = tiling.cuts(tiling.tile(0))
     size, count = (cuts[0].seen.height, cuts[0].seen.width), len(cuts) * len(find_tiles(draft.job))
-    engine = choose_engine(plain_network(draft.run.model), size, count)
-    draft = replace(draft, job=replace(draft.job, engine=engine))
+    name, engine = choose_engine(plain_network(draft.run.model), size, count)
+    draft = replace(draft, job=replace(draft.job, engine=name))
     put_run(box, draft.files)
     write_entries(box, BEGIN, read_trips(BEGIN, "header", draft.index.trips))
     draft.job.save(box)
-    return draft
+    return draft, engine
 
 
 def _stale(box: Outbox, done: set[str], wish: Wish, *, refresh: bool) -> set[str]:

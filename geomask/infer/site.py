@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..signing import Sign
     from ..train.run import Run
     from .agenda import Errand
+    from .engine import Engine
     from .job import Job
     from .outbox import Outbox
     from .tiling import Cut, Tile
@@ -70,16 +71,22 @@ class Site:
     """A job on one machine: its network, and where it is read from and written to. Threads may share it."""
 
     def __init__(
-        self, job: Job, run: Run, box: Outbox, sign: Sign | None = None, index: HeaderIndex | None = None
+        self,
+        job: Job,
+        run: Run,
+        box: Outbox,
+        sign: Sign | None = None,
+        index: HeaderIndex | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        """Headers in `index` are not fetched again."""
+        """Headers in `index` are not fetched again. `engine` is the job's, where it has been made already."""
         self.job, self.box = job, box
         ground = Ground(job.selection, job.tiling.grid, job.scaling, sign, index)
         pattern = Pattern.of(run, job.selection)
         self._ground = ground if pattern is None else BlockGround(ground, pattern)
         self._planes = len(job.selection.channels) if pattern is None else pattern.planes
         model = plain_network(run.model)
-        self._objective, self._compute = model.objective, make_engine(model, job.engine)
+        self._objective, self._compute = model.objective, engine or make_engine(model, job.engine)
         self._classes = run.record.class_names if model.objective.has_classes else None
         self._stopped, self._turn = Event(), Lock()
 

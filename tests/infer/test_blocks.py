@@ -53,7 +53,7 @@ FILES: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infer_run, "choose_engine", lambda *_: "eager")
+    monkeypatch.setattr(infer_run, "choose_engine", lambda *_: ("eager", None))
     monkeypatch.setattr(draft, "find_field", lambda _: Field(2, 1))
 
 

@@ -23,7 +23,7 @@ WISH = Wish(tile=64)
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a run, its items beside it, and the map that one process makes of them."""
-    monkeypatch.setattr(infer_run, "choose_engine", lambda *_: "eager")
+    monkeypatch.setattr(infer_run, "choose_engine", lambda *_: ("eager", None))
     monkeypatch.setattr(draft, "find_field", lambda _: Field(2, 1))
     items = stac.write_items(tmp_path / "files", dates=4, bands=("B02", "B03"), height=200, width=170, holes=True)
     save_items(items, tmp_path / "items.json")
@@ -39,7 +39,11 @@ def test_a_lost_workers_tiles_are_made_elsewhere_and_the_map_is_the_same(
     monkeypatch.setattr(infer_run, "REQUESTS", 1)  # a task for each tile
     items = load_items(place / "items.json")
     with LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address=None, local_directory=place / "dask", memory_limit=0
+        n_workers=2,
+        threads_per_worker=2,
+        dashboard_address="127.0.0.1:0",
+        local_directory=place / "dask",
+        memory_limit=0,
     ) as workers:
         with Client(workers) as client:
             pids = client.run(os.getpid)

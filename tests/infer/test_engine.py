@@ -169,7 +169,7 @@ def test_without_a_gpu_what_was_begun_on_one_is_refused(monkeypatch: pytest.Monk
 
 def test_on_a_gpu_it_is_bf16_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_engine(small(), (64, 64), 1) == "bf16"
+    assert choose_engine(small(), (64, 64), 1)[0] == "bf16"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -222,7 +222,9 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., EngineName]:
         monkeypatch.setattr(module, "make_engine", lambda model, name: engines[name](model))
         monkeypatch.setattr(module, "_installed", lambda: [name for name in engines if name != "eager"])
         monkeypatch.setattr(module, "SET_UP", dict.fromkeys(engines, set_up))
-        return choose_engine(small(), (8, 8), count)
+        name, engine = choose_engine(small(), (8, 8), count)
+        assert engine is not None
+        return name
 
     return choose
 

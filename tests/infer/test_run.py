@@ -38,7 +38,7 @@ SIZE = (200, 170)
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """What computes is not what is tested here, nor how far the small network looks."""
-    monkeypatch.setattr(infer_run, "choose_engine", lambda *_: "eager")
+    monkeypatch.setattr(infer_run, "choose_engine", lambda *_: ("eager", None))
     monkeypatch.setattr(draft, "find_field", lambda _: Field(2, 1))
 
 
@@ -176,7 +176,7 @@ import sys, time
 from geomask.infer import draft, field, run, site
 from geomask.infer.draft import Wish
 from geomask.stac.search import load_items
-run.choose_engine = lambda *_: "eager"
+run.choose_engine = lambda *_: ("eager", None)
 draft.find_field = lambda _: field.Field(2, 1)
 finish = site.Site.finish
 def slow(self, haul):
