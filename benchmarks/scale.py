@@ -21,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Self
 
 import numpy as np
 import pystac
@@ -64,8 +65,8 @@ PAGE = ROOT / "docs" / "benchmarks" / "scale.md"
 
 #: Equal areas all over the Earth; scenes are squares of `SCENE` pixels of 10 m, side by side.
 CRS, SCENE, GSD = "EPSG:6933", 10_980, 10.0
-#: Rows and columns of chips and tiles, pixels.
-CHIP, SIDE = 256, 1024
+#: Rows and columns of chips and tiles, pixels; of the cases `workers` and `link`, the last.
+CHIP, SIDE, TILE = 256, 1024, 512
 BANDS = tuple(Band(f"B{number:02}", f"B{number:02}", GSD) for number in range(1, 11))
 #: Channels that are read: two bands in four of the year's months.
 CHANNELS = tuple(Channel(month, band) for month in (3, 5, 7, 9) for band in (3, 7))
@@ -75,6 +76,10 @@ PER_TASK = 2
 PLANNED = 200
 #: Side of the scene that is really read and mapped, pixels.
 REAL = 4096
+#: What is reckoned: square metres of Europe, all channels of twelve months, cores, and bit/s of a link.
+EUROPE, ALL, CORES, LINK = 10.2e12, 12 * 10, 64, 10e9
+#: Features of the network where that is the limit: four times the work of the default one.
+LARGE = 128
 #: bit/s of the link that fetching has to fill, and seconds added to each request.
 BANDWIDTH, LATENCY = 100e6, 0.05
 CASES = ("errands", "planning", "scheduling", "tile", "workers", "link")
@@ -89,8 +94,17 @@ COLUMNS = (
     Column("requests", "requests a chip", lambda row: f"{row.value:.2f}"),
     Column("speedup", "chips, ratio to one", lambda row: f"{row.value:.2f}"),
     Column("share", "share of the link", lambda row: f"{row.value:.1%}"),
+    Column("hours", "hours", lambda row: f"{row.value:.2f}"),
 )
-UNITS = {"chips": "chip", "milliseconds": "ms", "reading": "ms", "network": "ms", "memory": "byte", "bytes": "byte"}
+UNITS = {
+    "chips": "chip",
+    "milliseconds": "ms",
+    "reading": "ms",
+    "network": "ms",
+    "memory": "byte",
+    "bytes": "byte",
+    "hours": "hour",
+}
 
 
 def main(arguments: Sequence[str] | None = None, cache: Path = CACHE, **sizes: int) -> None:
@@ -98,12 +112,13 @@ def main(arguments: Sequence[str] | None = None, cache: Path = CACHE, **sizes: i
     given = _parser().parse_args(arguments)
     default = {"items": 10_000, "chips": 100_000} if given.quick else {"items": 100_000, "chips": 1_000_000}
     run = Run(cache, **{**default, **sizes})
-    rows = list[Row]()
+    found = list[Row]()
     for case in [name for name in CASES if name in given.only]:
         print(f"{case} ...", file=sys.stderr, flush=True)
-        rows += getattr(run, case)()
+        found += getattr(run, case)()
+    found += reckoned(found)
     versions = {name: version(name) for name in ("geomask", "distributed", "torch", "numpy")}
-    measured = Figures.now(versions, rows)
+    measured = Figures.now(versions, found)
     print(table(measured, COLUMNS))
     if given.json:
         measured.save(given.json)
@@ -180,16 +195,14 @@ class Run:
 
     def workers(self) -> Iterator[Row]:
         """Two processes against one, each of one thread, where the network is the limit."""
-        run, items = self.real()
+        run, items = self.real(width=LARGE)
         with one_thread(), TemporaryDirectory(dir=self._cache) as folder:
-            alone = pace(run, items, Path(folder) / "one", 0)
-            both = pace(run, items, Path(folder) / "two", 2)
-        chips = (SIDE // CHIP) ** 2
-        yield from rows("one process", "workers", milliseconds=1e3 / (alone * chips), speedup=1.0)
-        yield from rows("two processes", "workers", milliseconds=1e3 / (both * chips), speedup=both / alone)
+            alone, both = (pace(run, items, Path(folder) / f"{workers}", workers) for workers in (0, 2))
+        yield from rows("one process", "workers", milliseconds=1e3 / alone, speedup=1.0)
+        yield from rows("two processes", "workers", milliseconds=1e3 / both, speedup=both / alone)
 
     def link(self) -> Iterator[Row]:
-        """How much of a link two processes fill, where that is the limit."""
+        """How much of a link is filled, where that is the limit."""
         run, items = self.real(width=1)
         with Server(self._cache, latency=LATENCY, bandwidth=BANDWIDTH) as server:
             online = [item.clone() for item in items]
@@ -197,20 +210,10 @@ class Run:
                 for asset in item.assets.values():
                     asset.href = server.href(Path(asset.href))
             for workers, name in ((0, "one process"), (2, "two processes")):
-                marks = list[tuple[float, int]]()
-                with TemporaryDirectory(dir=self._cache) as folder:
-                    infer(
-                        run,
-                        online,
-                        Path(folder) / "map",
-                        Wish(tile=SIDE // 2),
-                        workers=workers,
-                        on_done=lambda *_: marks.append((time.perf_counter(), server.log().nbytes)),  # noqa: B023
-                    )
-                # from the first tile on, and up to the last: workers start, and end one by one
-                (first, before), (last, after) = marks[2 * max(workers, 1)], marks[-2 * max(workers, 1)]
-                share = 8 * (after - before) / (last - first) / BANDWIDTH
-                yield from rows(name, "link", share=share)
+                server.reset()
+                with TemporaryDirectory(dir=self._cache) as folder, Meter(server) as meter:
+                    infer(run, online, Path(folder) / "map", Wish(tile=TILE), workers=workers)
+                yield from rows(name, "link", share=8 * meter.rate / BANDWIDTH)
 
     def world(self) -> tuple[Job, list[pystac.Item], int]:
         """A job of so many chips, its items, and the bytes that these take."""
@@ -328,13 +331,61 @@ def write_cog(path: Path, side: int, seed: int) -> None:
         file.write(pixels, 1)
 
 
+def reckoned(measured: Sequence[Row]) -> list[Row]:
+    """Hours of each part of a map of Europe for a year, from what was measured; none where a case was left out."""
+    value = {(row.contender, row.case, row.metric): row.value or 0.0 for row in measured}
+    try:
+        network, reading, nbytes = (value["one process", "tile", metric] for metric in ("network", "reading", "bytes"))
+        seconds = {
+            f"network, {CORES} cores": network / 1e3 / CORES,
+            f"reading and decoding, {CORES} cores": reading / 1e3 / CORES,
+            f"planning, {CORES} cores": value["worker", "planning", "milliseconds"] / 1e3 / CORES,
+            f"link, {LINK / 1e9:g} Gbit/s": 8 * nbytes / LINK,
+            f"link, {LINK / 1e9:g} Gbit/s, all channels": 8 * nbytes * ALL / len(CHANNELS) / LINK,
+            "scheduler": value["scheduler", "scheduling", "milliseconds"] / 1e3,
+            "client": value["client", "errands", "milliseconds"] / 1e3,
+        }
+    except KeyError:
+        return []
+    chips = EUROPE / (CHIP * GSD) ** 2
+    return [row for name, each in seconds.items() for row in rows(name, "Europe, a year", hours=chips * each / 3600)]
+
+
+class Meter:
+    """Reads how many bytes a server has sent, while the block runs."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._done = server, Event()
+        self._marks: list[tuple[float, int]] = []
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second, while the middle half of all came."""
+        times, counts = np.array(self._marks).T
+        first, last = np.searchsorted(counts, (counts[-1] / 4, 3 * counts[-1] / 4))
+        return float((counts[last] - counts[first]) / (times[last] - times[first]))
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.1):
+            self._marks.append((time.perf_counter(), self._server.log().nbytes))
+
+
 def pace(run: Path, items: Sequence[pystac.Item], place: Path, workers: int) -> float:
-    """Tiles a second, from when all have begun to when the first has nothing left."""
+    """Chips a second, while the middle half of all tiles was made."""
     marks = list[float]()
-    wish = Wish(tile=SIDE // 2)
+    wish = Wish(tile=TILE)
     infer(run, items, place, wish, workers=workers, on_done=lambda *_: marks.append(time.perf_counter()))
-    edge = 2 * max(workers, 1)
-    return (len(marks) - 2 * edge) / (marks[-edge - 1] - marks[edge - 1]) / 4
+    first, last = len(marks) // 4, 3 * len(marks) // 4
+    return (last - first) * (TILE // CHIP) ** 2 / (marks[last] - marks[first])
 
 
 @contextmanager

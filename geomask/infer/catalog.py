@@ -72,6 +72,7 @@ def make_item(
             "proj:transform": list(grid.transform),
             "processing:software": {"geomask": version("geomask")},
             "geomask:selection": selection,
+            "geomask:items": sorted(item.id for item in sources),
         },
         "links": [
             {"rel": "root", "href": "../collection.json", "type": "application/json"},

@@ -25,7 +25,7 @@ from geomask.demo.run import SEARCH
 from geomask.demo.server import Server
 from geomask.plan.manifest import Manifest
 from geomask.selection import Selection
-from geomask.stac.search import load_items
+from geomask.stac.search import load_items, save_items
 from geomask.train.run import load_run
 
 SCRIPT = Path(sys.executable).with_name("geomask")
@@ -195,6 +195,24 @@ def test_what_a_map_will_take_and_what_it_took(run_folder: Path, items: Path, tm
     assert (before["nbytes"], before["requests"], before["tiles"]) == (done["nbytes"], done["requests"], 1)
     assert before["dense_nbytes"] > before["nbytes"] == before["seconds"] * 1e6
     assert before["cost"] == pytest.approx(before["nbytes"] * 90e-9 + before["requests"] * 0.4e-3)
+
+
+def test_what_could_not_be_read_ends_with_one_line_after_the_map(run_folder: Path, items: Path, tmp_path: Path) -> None:
+    found = load_items(items)
+    selection = load_run(run_folder).selection
+    lost = selection.bands[selection.channels[0].band].asset
+    for item in found:
+        item.assets[lost].href += ".gone"
+    save_items(found, tmp_path / "items.json")
+    line = ["infer", run_folder, tmp_path / "items.json", "--crs", "EPSG:3035", "--res", "10", "-o", tmp_path / "map"]
+    result = CliRunner().invoke(ENTRY.load(), [*map(str, line)])
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    assert said["failed"] == said["done"] == said["tiles"]
+    assert ".gone: no such file" in said["failures"][0]["reason"]
+    errors = result.stderr.rpartition("\r")[2]
+    assert errors.startswith(f"Error: {said['failed']} of {said['tiles']} tiles have pixels that could not be read")
+    assert "--retry-failed" in errors
 
 
 def test_infer_searches_a_catalog_and_maps_a_part_of_it(published: Path, run_folder: Path, tmp_path: Path) -> None:
