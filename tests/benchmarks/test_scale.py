@@ -15,7 +15,7 @@ def test_a_small_world_is_planned_scheduled_and_mapped(tmp_path: Path, capsys: p
     document = json.loads((tmp_path / "figures.json").read_text())
     found = {(row["contender"], row["case"], row["metric"]): row["value"] for row in document["rows"]}
     assert found["client", "errands", "chips"] == 1024
-    assert found["one process", "tile", "bytes"] > 8 * 256**2 / 2
+    assert found["one process", "tile", "bytes"] > 8 * 256**2 / 8
     assert all(value > 0 for (_, _, metric), value in found.items() if metric != "memory")  # of few items: nothing
     assert "errands" in capsys.readouterr().out
 
