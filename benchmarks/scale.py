@@ -52,6 +52,7 @@ from geomask.masks.hard import HardGate
 from geomask.selection import Channel, Selection
 from geomask.stac.band import Band
 from geomask.stac.slots import make_slots
+from geomask.train.crowd import one_thread
 from geomask.train.network import MaskedNetwork
 from geomask.train.networks import make_network
 from geomask.train.record import Record
@@ -386,17 +387,6 @@ def pace(run: Path, items: Sequence[pystac.Item], place: Path, workers: int) -> 
     infer(run, items, place, wish, workers=workers, on_done=lambda *_: marks.append(time.perf_counter()))
     first, last = len(marks) // 4, 3 * len(marks) // 4
     return (last - first) * (TILE // CHIP) ** 2 / (marks[last] - marks[first])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch computes in one thread, as in a worker."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def do_nothing(place: str, digest: str, batch: list[tuple[int, list[dict[str, Any]]]], sign: object) -> list[Any]:
