@@ -66,7 +66,7 @@ PAGE = ROOT / "docs" / "benchmarks" / "scale.md"
 
 #: Equal areas all over the Earth; scenes are squares of `SCENE` pixels of 10 m, side by side.
 CRS, SCENE, GSD = "EPSG:6933", 10_980, 10.0
-#: Rows and columns of chips and tiles, pixels; of the cases `workers` and `link`, the last.
+#: Rows and columns of chips and tiles, pixels; of the case `workers` the last, so that there are enough of them.
 CHIP, SIDE, TILE = 256, 1024, 512
 BANDS = tuple(Band(f"B{number:02}", f"B{number:02}", GSD) for number in range(1, 11))
 #: Channels that are read: two bands in four of the year's months.
@@ -213,7 +213,7 @@ class Run:
             for workers, name in ((0, "one process"), (2, "two processes")):
                 server.reset()
                 with TemporaryDirectory(dir=self._cache) as folder, Meter(server) as meter:
-                    infer(run, online, Path(folder) / "map", Wish(tile=TILE), workers=workers)
+                    infer(run, online, Path(folder) / "map", Wish(tile=SIDE), workers=workers)
                 yield from rows(name, "link", share=8 * meter.rate / BANDWIDTH)
 
     def world(self) -> tuple[Job, list[pystac.Item], int]:
