@@ -30,12 +30,13 @@ def answer(
     valid: np.ndarray,
     cuts: Sequence[Cut],
     overlap: int = 0,
+    seen: np.ndarray | None = None,
 ) -> np.ndarray:
     """Classes, uint8, or values, float32, (rows, columns) of the pixels that are read for a tile.
 
-    `image`, float32 stored values, and `valid`, bool, are (channels, rows, columns). What no cut keeps, and of which no
-    channel is valid, is `NODATA` or NaN. With `overlap`, pixels that cuts share, outputs are averaged, each weighted by
-    its distance from the cut's edge.
+    `image`, float32 stored values, and `valid`, bool, are (channels, rows, columns). What no cut keeps, and what is not
+    `seen`, bool (rows, columns), is `NODATA` or NaN; None: where no channel is valid. With `overlap`, pixels that cuts
+    share, outputs are averaged, each weighted by its distance from the cut's edge.
     """
     outputs = _blend(engine, image, valid, cuts, overlap) if overlap else None
     decided = np.full(image.shape[1:], NODATA if objective.has_classes else np.nan, np.float32)
@@ -47,10 +48,10 @@ def answer(
             for cut, one in zip(batch, said, strict=True):
                 rows, cols = _slices(cut.kept)
                 _part(decided, cut.seen)[rows, cols] = one[rows, cols]
-    seen = valid.any(0) & _kept(image.shape[1:], cuts)
+    told = (valid.any(0) if seen is None else seen) & _kept(image.shape[1:], cuts)
     if objective.has_classes:
-        return np.where(seen, decided, NODATA).astype(np.uint8)
-    return np.where(seen, decided, np.float32(np.nan))
+        return np.where(told, decided, NODATA).astype(np.uint8)
+    return np.where(told, decided, np.float32(np.nan))
 
 
 def _batches(cuts: Sequence[Cut], channels: int) -> list[list[Cut]]:

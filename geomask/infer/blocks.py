@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..selection import Selection
     from ..train.run import Run
     from .ground import Ground
-    from .ledger import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,22 +99,31 @@ class BlockGround:
         self._ground, self._pattern = ground, pattern
 
     def read(self, items: Iterable[Item], window: Window) -> Reading:
-        """All planes of one window; what is not read of it is not valid. Raises what planning and reading raise."""
-        items = list(items)
-        manifests: dict[Stage, Manifest] = {}
-        receipts: dict[Stage, Receipt] = {}
+        """All planes of one window; what is not read of it is not valid. Raises what planning and reading raise.
+
+        There is something to tell, of blocks that are left out too, where the preview is valid; without one all over a
+        chip of which anything is.
+        """
+        items, size = list(items), (window.height, window.width)
+        shape = (self._pattern.planes, *size)
+        reading = Reading(np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(size, bool), {}, {})
         chips = cut_chips(window, self._pattern.size)
         if self._pattern.policy is None:
             answers = [answer for chip in chips for answer in self._pattern.repeat(chip)]
         else:
             manifest, index = self._ground.plan(items, chips, self._pattern.policy.terms.preview_selection)
-            image, valid, receipts["preview"] = self._ground.fetch(manifest, index)
-            manifests["preview"] = manifest
+            image, valid, reading.receipts["preview"] = self._ground.fetch(manifest, index)
+            reading.manifests["preview"] = manifest
             answers = [answer for chip in self._pattern.policy.answer(image, valid, chips) for answer in chip]
-        shape = (self._pattern.planes, window.height, window.width)
-        reading = Reading(np.zeros(shape, np.float32), np.zeros(shape, bool), manifests, receipts)
+            for chip, shown in zip(chips, valid.any(1), strict=True):
+                _paste(reading.seen[None], [0], chip, window, shown[None])
         if kept := _that_meet(window, join_answers(answers)):
             self._fill(reading, items, window, kept)
+        if self._pattern.policy is None:
+            valid = reading.valid.any(0)
+            for chip in chips:
+                rows, cols = _within(chip, window)
+                reading.seen[rows, cols] = valid[rows, cols].any()
         return reading
 
     def _fill(self, reading: Reading, items: Sequence[Item], window: Window, answers: Sequence[Answer]) -> None:
@@ -193,10 +201,14 @@ def _that_meet(window: Window, answers: Iterable[Answer]) -> list[Answer]:
 
 def _paste(target: np.ndarray, planes: Sequence[int], block: Window, window: Window, values: np.ndarray) -> None:
     """Put a block's values, (planes, rows, columns), where it lies in a window; what lies beside it is left out."""
-    top, left = max(block.row_off, window.row_off), max(block.col_off, window.col_off)
-    bottom, right = min(block.row_stop, window.row_stop), min(block.col_stop, window.col_stop)
-    inside = values[:, top - block.row_off : bottom - block.row_off, left - block.col_off : right - block.col_off]
-    rows = slice(top - window.row_off, bottom - window.row_off)
-    cols = slice(left - window.col_off, right - window.col_off)
-    for plane, pixels in zip(planes, inside, strict=True):
-        target[plane, rows, cols] = pixels
+    inside = (slice(None), *_within(window, block))
+    for plane, pixels in zip(planes, values[inside], strict=True):
+        target[plane, *_within(block, window)] = pixels
+
+
+def _within(one: Window, other: Window) -> tuple[slice, slice]:
+    """Rows and columns that two windows share, counted from the first of `other`."""
+    top, left = max(one.row_off, other.row_off), max(one.col_off, other.col_off)
+    bottom, right = min(one.row_stop, other.row_stop), min(one.col_stop, other.col_stop)
+    row, col = other.row_off, other.col_off
+    return slice(top - row, bottom - row), slice(left - col, right - col)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from math import lcm
 from typing import TYPE_CHECKING, Any
 
 from ..cog.index import HeaderIndex
@@ -161,7 +162,8 @@ def make_tiling(grid: Grid, run: Run, tile: int | None = None, blend: bool = Fal
     if blend:
         return Tiling(grid, tile or SIDE, CHIP, 0, overlap=CHIP // BLENDED)
     found = find_field(plain_network(run.model))
-    side = tile or _up(SIDE if HALOS * found.halo <= SIDE else 2 * SIDE, found.stride)
+    whole = lcm(found.stride, *(chip_size(run) or ()))  # a chip that lies in one tile is read for that alone
+    side = tile or _up(SIDE if HALOS * found.halo <= SIDE else 2 * SIDE, whole)
     chip = max(_up(CHIP, found.stride), HALOS * found.halo)
     return Tiling(grid, side, min(side, chip), found.halo, found.stride)
 

@@ -44,6 +44,8 @@ class Reading:
     """Stored values, float32 (planes, rows, columns); 0 where not valid."""
     valid: np.ndarray
     """bool, same shape."""
+    seen: np.ndarray
+    """bool (rows, columns): where there is something to tell, though not all of it may have been read."""
     manifests: dict[Stage, Manifest]
     receipts: dict[Stage, Receipt]
 
@@ -96,7 +98,7 @@ class Ground:
         """All channels of one window. Raises what planning and reading raise."""
         manifest, index = self.plan(items, [window])
         image, valid, receipt = self.fetch(manifest, index)
-        return Reading(image[0], valid[0], {"pixels": manifest}, {"pixels": receipt})
+        return Reading(image[0], valid[0], valid[0].any(0), {"pixels": manifest}, {"pixels": receipt})
 
     def _index(self, selection: Selection, coverage: Coverage, windows: Sequence[Window]) -> HeaderIndex:
         """The headers of the files that fill some windows; those not held are fetched."""

@@ -129,7 +129,7 @@ class Site:
     def _read_apart(self, tile: Tile, items: Sequence[Item], failures: list[tuple[Cut, str]]) -> Reading:
         """Cut by cut, after all at once has failed: what cannot be read is added to `failures`."""
         shape = (self._planes, tile.window.height, tile.window.width)
-        whole = Reading(np.zeros(shape, np.float32), np.zeros(shape, bool), {}, {})
+        whole = Reading(np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape[1:], bool), {}, {})
         for cut in self.job.tiling.cuts(tile):
             seen = cut.seen
             row, col = tile.window.row_off + seen.row_off, tile.window.col_off + seen.col_off
@@ -140,6 +140,7 @@ class Site:
                 failures.append((cut, str(error)))
                 continue
             whole.image[:, rows, cols], whole.valid[:, rows, cols] = part.image, part.valid
+            whole.seen[rows, cols] = part.seen
             for stage, receipt in part.receipts.items():
                 whole.receipts[stage] = whole.receipts[stage].plus(receipt) if stage in whole.receipts else receipt
         if isinstance(self._ground, Ground) and not failures:
@@ -149,7 +150,15 @@ class Site:
     def _decide(self, haul: Haul, reading: Reading) -> np.ndarray:
         """Classes or values of the tile's core."""
         tile, tiling = haul.tile, self.job.tiling
-        values = answer(self._engine, self._objective, reading.image, reading.valid, tiling.cuts(tile), tiling.overlap)
+        values = answer(
+            self._engine,
+            self._objective,
+            reading.image,
+            reading.valid,
+            tiling.cuts(tile),
+            tiling.overlap,
+            reading.seen,
+        )
         nothing = NODATA if self._objective.has_classes else np.nan
         for cut, _ in haul.failures:
             kept = _kept(cut)

@@ -123,7 +123,7 @@ def chips_of(values: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     }
 
 
-def shown(run: Run, planes: np.ndarray, chosen: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
+def shown(run: Run, planes: np.ndarray, chosen: dict[tuple[int, int], np.ndarray], seen: np.ndarray) -> np.ndarray:
     """What the network says of all planes at once, where only what was chosen, (planes, rows, columns), is valid."""
     valid = np.zeros(planes.shape, bool)
     for (row, col), choice in chosen.items():
@@ -134,7 +134,7 @@ def shown(run: Run, planes: np.ndarray, chosen: dict[tuple[int, int], np.ndarray
     model = infer_run.plain_network(run.model)
     with torch.inference_mode():
         said = model.objective.decide(model(image, torch.from_numpy(valid)[None]))[0].numpy()
-    return np.where(valid.any(0), said, NODATA)
+    return np.where(seen, said, NODATA)
 
 
 @pytest.mark.parametrize("levels", [(None,), (None, 0)])
@@ -158,7 +158,7 @@ def test_in_two_stages_a_map_is_one_pass_over_what_the_policy_chose(
                 asset.href = server.href(Path(asset.href))
         status = infer(tmp_path / "run", online, tmp_path / "map", Wish(tile=128))
         log = server.log()
-    np.testing.assert_array_equal(maps.mosaic(tmp_path / "map"), shown(run, planes, chosen))
+    np.testing.assert_array_equal(maps.mosaic(tmp_path / "map"), shown(run, planes, chosen, (overview != 0).any(0)))
     assert (status.failed, status.nbytes, status.requests) == (0, log.nbytes, log.requests)
     assert 0 < status.preview_nbytes < status.nbytes
     stages = {row["stage"] for row in pq.read_table(tmp_path / "map" / "ledger").to_pylist() if row["kind"] == "read"}
@@ -191,7 +191,8 @@ def test_the_same_blocks_of_each_chip_are_one_pass_over_these(
     infer(tmp_path / "run", items, tmp_path / "map", Wish(tile=128))
     planes = planes_of(items, run.selection, [None])
     spread = Grain((0, 1, 2), 2, 3).spread(choice[0, [0, 1, 3]].bool(), CHIP).numpy()
-    want = shown(load_run(tmp_path / "run"), planes, dict.fromkeys(chips_of(planes), spread))
+    everywhere = np.ones(SIZE, bool)  # of each chip something is valid
+    want = shown(load_run(tmp_path / "run"), planes, dict.fromkeys(chips_of(planes), spread), everywhere)
     np.testing.assert_array_equal(maps.mosaic(tmp_path / "map"), want)
 
 
