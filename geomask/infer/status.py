@@ -65,6 +65,8 @@ class Status:
 
     empty: tuple[str, ...]
     """``slot/band`` of channels that no item fills."""
+    selection: str
+    """Digest of what is read."""
 
     @classmethod
     def of(cls, box: Outbox, job: Job) -> Self:
@@ -113,6 +115,7 @@ class Status:
             seconds=total(tile, "reading"),
             network_seconds=total(tile, "network"),
             empty=job.empty,
+            selection=job.selection.digest,
         )
 
     @classmethod
