@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .tiling import Cut
 
 #: Values, of all channels, that the network is shown at once: its features take some ten times as much, and a processor
-#: that has to fetch them from memory takes half as long again (measured with the small network).
+#: takes longer where it has to fetch them from memory.
 AT_ONCE = 1 << 19
 
 

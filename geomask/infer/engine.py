@@ -15,7 +15,7 @@ import time
 import warnings
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-EngineName = Literal["eager", "compile", "onnx", "bf16"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+    from .job import EngineName
+
 #: Seconds that an engine takes to be made, at the least.
 SET_UP: dict[EngineName, float] = {"onnx": 10.0, "compile": 60.0}
 #: Passes that an engine is timed by, after one that is not.

@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
 from ..errors import GeomaskError, RunError
 from ..grid import Grid
 from ..selection import Selection
-from .engine import ENGINES, EngineName
 from .tiling import Tiling
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NAME = "job.json"
+EngineName = Literal["eager", "compile", "onnx", "bf16"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import torch
 
 from ..errors import GeomaskError, RunError
 from ..grid import Window
-from ..masks.hard import HardGate
 from ..plan.parquet import write_parquet
 from ..train.fold import FoldedMask
 from ..train.network import MaskedNetwork
@@ -227,7 +226,7 @@ class Site:
 def plain_network(model: MaskedNetwork) -> MaskedNetwork:
     """The network of a run for images of any size: blocks that are not read are not valid, and need no mask."""
     gate = model.gate
-    if isinstance(gate, HardGate) or not isinstance(gate, FoldedMask) or not gate.is_spatial:
+    if not isinstance(gate, FoldedMask) or not gate.is_spatial:
         return model
     at = gate.at.tolist()
     plain = FoldedMask(at, torch.ones(len(at), 1, 1), gate.heads)

@@ -10,7 +10,8 @@ from torch import nn
 
 from geomask.errors import RunError
 from geomask.infer import engine as module
-from geomask.infer.engine import Engine, EngineName, choose_engine, make_engine
+from geomask.infer.engine import Engine, choose_engine, make_engine
+from geomask.infer.job import EngineName
 from geomask.masks.gate import Gate
 from geomask.masks.hard import HardGate
 from geomask.train.fold import FoldedMask
