@@ -56,6 +56,10 @@ class Record:
     scaling: list[list[float]] | None = None
     """[scale, offset] in which the network learned the stored values of each channel of the run's selection, in its
     order: physical value = value * scale + offset. None: not known."""
+    transfer: str = "select"
+    """What crosses the link: select, pixels of channels; bottleneck, features; auto, whichever of both."""
+    feature_nbytes: int = 0
+    """Of `planned_nbytes` those of features, as the chips of training and validation took them."""
     size: list[int] | None = None
     """[rows, columns] of the chips that it was trained on, in pixels of the grid; None: not known."""
 

@@ -6,6 +6,7 @@
     RUN/selection.json      the channels that are read
     RUN/selection.nc        and where: blocks of a chip, only where that was decided
     RUN/model.safetensors   the folded network: it takes only those channels
+    RUN/transfer.json       of a network with a link in its middle: its parts (`geomask.bottleneck.run`)
     RUN/policy/             of a mask that decides anew for each chip: what chooses among them (`Policy`)
     RUN/pareto.parquet      score against bytes, of a run over several budgets
     RUN/metrics.csv         how it went (`Journal`), with checkpoints/ to go on from, and tensorboard/
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     from .step import Trained
     from .versions import Versions
 
+#: What `geomask.bottleneck.run` writes beside the files of any run.
+TRANSFER = "transfer.json"
 FILES = (
-    *("run.json", "selection.json", "selection.nc", "model.safetensors", "policy", "receipt.json"),
+    *("run.json", "selection.json", "selection.nc", "model.safetensors", "policy", "receipt.json", TRANSFER),
     *("pareto.parquet", "metrics.csv", "checkpoints", "tensorboard"),
 )
 
@@ -91,7 +94,7 @@ def save_run(
     scaling = None if record.scaling is None else [record.scaling[channel] for channel in channels]
     record = replace(record, objective=asdict(objective), scaling=scaling)
     # run.json is written last: a folder that has one is whole.
-    for name in ("run.json", "receipt.json", "selection.nc"):
+    for name in ("run.json", "receipt.json", "selection.nc", TRANSFER):
         (folder / name).unlink(missing_ok=True)
     if (folder / "policy").is_dir():
         shutil.rmtree(folder / "policy")
@@ -181,6 +184,8 @@ def load_run(folder: str | Path, network: str | Factory | None = None) -> Run:
 
     folder = Path(folder)
     record, selection = load_record(folder), Selection.load(folder / "selection.json")
+    if (folder / TRANSFER).is_file() and not callable(network):
+        raise RunError(f"{folder} sends features; load it with `geomask.bottleneck.run.open_run`")
     policy = Policy.load(folder / "policy") if (folder / "policy").is_dir() else None
     path = folder / "model.safetensors"
     try:

@@ -1,0 +1,1 @@
+"""FrankenSplit: features instead of pixels."""

@@ -1,0 +1,174 @@
+"""A run whose network has a link in its middle, as files: those of any run, and what it takes to build the network.
+
+::
+
+    RUN/transfer.json       how large its parts are, and which channels each side sees (`Blueprint`): one JSON object
+    RUN/model.safetensors   both sides in one network (`Transfer`), the coder's tables among the tensors
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from torch import nn
+
+from ..atomic import write_text
+from ..errors import GeomaskError, RunError
+from ..train.networks import is_own, make_network
+from ..train.record import load_record
+from ..train.run import TRANSFER, load_run, save_run
+from ..train.settings import Settings
+from .encoder import Decoder, Design, Encoder
+from .histograms import TOTAL
+from .tables import MAX_CONTEXTS, Tables
+from .teacher import Cut
+from .transfer import Transfer, transfer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..selection import Selection
+    from ..train.networks import Factory
+    from ..train.record import Record
+    from ..train.run import Run
+    from ..train.step import Trained
+
+VERSION = 1
+#: Of a network of no teacher.
+NOWHERE = Cut((), planes_last=False)
+#: Of anything in a blueprint: more would be a file that wants memory.
+MOST = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What it takes to build a `Transfer` whose weights are then loaded."""
+
+    design: Design
+    near: tuple[int, ...]
+    """Channels of the run's selection that the encoder sees."""
+    far: tuple[int, ...]
+    """Those that are read at the other end."""
+    contexts: int
+    """Of the tables."""
+    symbols: int
+    """Likewise."""
+    features: int = 0
+    """Planes of the teacher's features; 0: there is no teacher, the body is a network of pixels and latents."""
+    feature_stride: int = 1
+    """Pixels to a side of one of them."""
+    cut: Cut = NOWHERE
+    """Where the teacher was cut."""
+
+    def build(self, network: str | Factory, outputs: int, width: int, dropout: float) -> Transfer:
+        """A network of these parts, with fresh weights. Raises SelectionError where there is none."""
+        design = self.design
+        if self.features:
+            teacher = make_network(network, design.channels, outputs, width, dropout)
+            body: nn.Module = nn.Sequential(
+                Decoder(design, self.features, self.feature_stride), self.cut.of(teacher)[1]
+            )
+        else:
+            body = make_network(network, len(self.far) + design.latents, outputs, width, dropout)
+        return Transfer(Encoder(design), self._blank_tables(), body, design.stride, self.near, self.far)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, for `from_dict`."""
+        return {"geomask": "transfer", "version": VERSION, **asdict(self), "cut": self.cut._asdict()}
+
+    @classmethod
+    def from_dict(cls, document: Any, channels: int) -> Self:
+        """Of JSON, for a selection of so many channels. Raises RunError where it is none, or of another version."""
+        if not isinstance(document, dict) or document.pop("geomask", None) != "transfer":
+            raise RunError("it says nothing of a transfer")
+        if (found := document.pop("version", None)) != VERSION:
+            raise RunError(f"a transfer of version {found}; this geomask reads version {VERSION}: train anew")
+        try:
+            cut = Cut(tuple(map(str, document["cut"]["parts"])), bool(document["cut"]["planes_last"]))
+            design, (near, far) = Design(**document["design"]), (tuple(document[name]) for name in ("near", "far"))
+            made = cls(**{**document, "design": design, "near": near, "far": far, "cut": cut})
+            _check(made, channels)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"a broken transfer: {type(error).__name__} {error}") from error
+        return made
+
+    def _blank_tables(self) -> Tables:
+        counts = np.zeros((self.design.latents, self.contexts + 1, self.symbols), np.int32)
+        counts[..., 0] = TOTAL
+        lows, cuts = np.zeros(len(counts), np.int32), np.zeros((len(counts), self.contexts - 1), np.int32)
+        return Tables(lows, counts, cuts)
+
+
+def save_transfer(
+    folder: str | Path, trained: Trained, selection: Selection, record: Record, blueprint: Blueprint
+) -> Run:
+    """Write a run whose network is a `Transfer` behind a gate that passes all. Raises what `save_run` raises."""
+    path = Path(folder) / TRANSFER
+    run = save_run(folder, trained, selection, record)  # which removes what an earlier one left
+    write_text(path, json.dumps(blueprint.to_dict(), indent=1) + "\n")
+    return run
+
+
+def open_run(folder: str | Path, network: str | Factory | None = None) -> Run:
+    """Any run, with a link in its network or without, as `load_run` does. Raises as it does."""
+    folder = Path(folder)
+    path = folder / TRANSFER
+    if not path.is_file():
+        return load_run(folder, network)
+    record, selection = load_record(folder), load_selection(folder)
+    try:
+        blueprint = Blueprint.from_dict(json.loads(path.read_text(encoding="utf-8")), len(selection.channels))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path}: {error}") from error
+    settings = _settings(record, folder)
+    if network is None and is_own(settings.network):
+        raise RunError(f"the network of this run is your own code, {settings.network}; say so with `network`")
+
+    def build(_: int, outputs: int) -> nn.Module:
+        return blueprint.build(network or settings.network, outputs, settings.width, settings.dropout)
+
+    run = load_run(folder, build)
+    link = transfer_of(run.model)
+    if link is None or link.tables.latents != blueprint.design.latents:  # `tables` says what is wrong with them
+        raise RunError(f"{path} is not of the network in model.safetensors; copy the whole folder")
+    for name, wanted in (("near", blueprint.near), ("far", blueprint.far)):
+        if tuple(getattr(link, name).tolist()) != wanted:
+            raise RunError(f"{path} and model.safetensors do not agree on what is {name}; copy the whole folder")
+    return run
+
+
+def load_selection(folder: Path) -> Selection:
+    """Of a run."""
+    from ..selection import Selection
+
+    return Selection.load(folder / "selection.json")
+
+
+def _settings(record: Record, folder: Path) -> Settings:
+    try:
+        return Settings(**record.settings)
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, GeomaskError) else RunError(f"{folder}/run.json is broken: {error}") from error
+
+
+def _check(blueprint: Blueprint, channels: int) -> None:
+    """Raise ValueError for what cannot be."""
+    sizes = [*asdict(blueprint.design).values(), blueprint.contexts, blueprint.symbols]
+    sizes += [blueprint.features, blueprint.feature_stride, *blueprint.near, *blueprint.far]
+    if any(type(size) is not int or not 0 <= size <= MOST for size in sizes):
+        raise ValueError(f"sizes are whole numbers from 0 to {MOST}")
+    _check_places(blueprint.near, channels)
+    _check_places(blueprint.far, channels)
+    if len(blueprint.near) != blueprint.design.channels:
+        raise ValueError(f"an encoder of {blueprint.design.channels} channels that sees {len(blueprint.near)}")
+    if not 1 <= blueprint.contexts <= MAX_CONTEXTS or blueprint.symbols < 1 or blueprint.feature_stride < 1:
+        raise ValueError(f"tables of {blueprint.contexts} contexts and {blueprint.symbols} symbols")
+
+
+def _check_places(places: Sequence[int], channels: int) -> None:
+    if len(set(places)) != len(places) or any(place >= channels for place in places):
+        raise ValueError(f"channels {list(places)[:10]} of {channels}")
