@@ -43,8 +43,8 @@ def answer(
     if outputs is not None:
         decided[...] = objective.decide(torch.from_numpy(outputs)[None])[0].numpy()
     else:
-        for batch in _batches(cuts, len(image)):
-            said = objective.decide(torch.from_numpy(_ask(engine, image, valid, batch))).numpy()
+        for batch in batches(cuts, len(image)):
+            said = objective.decide(torch.from_numpy(ask(engine, image, valid, batch))).numpy()
             for cut, one in zip(batch, said, strict=True):
                 rows, cols = _slices(cut.kept)
                 _part(decided, cut.seen)[rows, cols] = one[rows, cols]
@@ -54,7 +54,7 @@ def answer(
     return np.where(told, decided, np.float32(np.nan))
 
 
-def _batches(cuts: Sequence[Cut], channels: int) -> list[list[Cut]]:
+def batches(cuts: Sequence[Cut], channels: int) -> list[list[Cut]]:
     """Cuts of one size that are shown at once."""
     found = []
     ordered = sorted(cuts, key=lambda cut: (cut.seen.height, cut.seen.width))
@@ -64,7 +64,7 @@ def _batches(cuts: Sequence[Cut], channels: int) -> list[list[Cut]]:
     return found
 
 
-def _ask(engine: Engine, image: np.ndarray, valid: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
+def ask(engine: Engine, image: np.ndarray, valid: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
     """Outputs of cuts of one size, float32 (cuts, outputs, rows, columns)."""
     pixels, seen = (np.stack([_part(values, cut.seen) for cut in cuts]) for values in (image, valid))
     return engine(pixels.astype(np.float32, copy=False), seen)
@@ -74,9 +74,9 @@ def _blend(engine: Engine, image: np.ndarray, valid: np.ndarray, cuts: Sequence[
     """Outputs (outputs, rows, columns), averaged where cuts overlap."""
     total: np.ndarray | None = None
     weights = np.zeros(image.shape[1:], np.float32)
-    for batch in _batches(cuts, len(image)):
+    for batch in batches(cuts, len(image)):
         ramp = _ramp(batch[0].seen, overlap)
-        for cut, said in zip(batch, _ask(engine, image, valid, batch), strict=True):
+        for cut, said in zip(batch, ask(engine, image, valid, batch), strict=True):
             if total is None:
                 total = np.zeros((len(said), *image.shape[1:]), np.float32)
             _part(total, cut.seen)[...] += said * ramp
