@@ -69,15 +69,19 @@ def distil(
     seed: int,
     *,
     encoder: Encoder | None = None,
+    start: Distilled | None = None,
     on_step: Callable[[], object] | None = None,
 ) -> Distilled:
     """Train a bottleneck for a teacher, on standardised pixels, float32 (n, channels, y, x).
 
-    `encoder` is one that stays as it is: this teacher gets a decoder of its own, by the second stage alone.
+    `encoder` is one that stays as it is: this teacher gets a decoder of its own, by the second stage alone. `start` is
+    a bottleneck of the same design and teacher, such as one of another lambda, whose weights are begun with.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learner = _Learner(teacher, pixels, design, lesson, on_step)
+        if start is not None:
+            learner.take_up(start)
         if encoder is None:
             learner.learn_all()
         else:
@@ -104,6 +108,11 @@ class _Learner:
         self._variance = features.var((0, 2, 3), correction=0).clamp(min=1e-6)[:, None, None]
         # A feature that never speaks has nothing to say of how well others are met.
         self._speaks = (features.var((0, 2, 3), correction=0) > 1e-6).float()[:, None, None]
+
+    def take_up(self, start: Distilled) -> None:
+        """Begin with the weights of another bottleneck."""
+        for mine, theirs in ((self.encoder, start.encoder), (self.decoder, start.decoder), (self.prior, start.prior)):
+            mine.load_state_dict(theirs.state_dict())
 
     def learn_all(self) -> None:
         """The first stage."""
@@ -167,7 +176,7 @@ def steps_of(
     parts: nn.Module, steps: int, count: int, lesson: Lesson, on_step: Callable[[], object] | None = None
 ) -> Iterator[Tensor]:
     """Which of `count` chips each step sees, int64; after each, what was derived by then moves the weights."""
-    optimizer = torch.optim.AdamW(parts.parameters(), lesson.learning_rate, weight_decay=lesson.decay)
+    optimizer = torch.optim.AdamW(parts.parameters(), lesson.learning_rate, weight_decay=lesson.decay, fused=True)
     batch = min(count, lesson.batch or count)
     for step in range(steps):
         parts.train()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..atomic import write_text
@@ -66,15 +67,15 @@ class Blueprint:
 
     def build(self, network: str | Factory, outputs: int, width: int, dropout: float) -> Transfer:
         """A network of these parts, with fresh weights. Raises SelectionError where there is none."""
-        design = self.design
+        design, tables = self.design, self._blank_tables()
         if self.features:
             teacher = make_network(network, design.channels, outputs, width, dropout)
-            body: nn.Module = nn.Sequential(
-                Decoder(design, self.features, self.feature_stride), self.cut.of(teacher)[1]
-            )
-        else:
-            body = make_network(network, len(self.far) + design.latents, outputs, width, dropout)
-        return Transfer(Encoder(design), self._blank_tables(), body, design.stride, self.near, self.far)
+            decoder = Decoder(design, self.features, self.feature_stride)
+            body: nn.Module = nn.Sequential(decoder, self.cut.of(teacher)[1])
+            return Transfer(Encoder(design), tables, body, design.stride, self.near, self.far)
+        body = make_network(network, len(self.far) + design.latents, outputs, width, dropout)
+        standard = torch.zeros(design.latents), torch.ones(design.latents)
+        return Transfer(Encoder(design), tables, body, design.stride, self.near, self.far, standard)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, for `from_dict`."""

@@ -90,11 +90,12 @@ class Transfer(nn.Module):
     ) -> None:
         """`near` and `far` are the channels that either side sees, by their places in the input.
 
-        `standard`: mean and deviation of the latents, float32 (latents,), where the body takes them standardised.
+        `standard`: mean and deviation of the latents, float32 (latents,), where the body takes them as channels of
+        pixels, standardised; None: where it is a decoder, which takes them as they are, one for each place.
         """
         super().__init__()
         self.near_side = NearSide(encoder, tables, stride)
-        self.far_side = FarSide(body, stride, spread=len(far) > 0)
+        self.far_side = FarSide(body, stride, spread=standard is not None)
         self.register_buffer("near", torch.tensor(near, dtype=torch.int64))
         self.register_buffer("far", torch.tensor(far, dtype=torch.int64))
         centre, spread = standard or (torch.zeros(tables.latents), torch.ones(tables.latents))

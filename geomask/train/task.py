@@ -55,6 +55,13 @@ class Task:
     """What each channel can be filled with, along the chips' axis of versions; None where they have none."""
     scalings: tuple[Scaling, ...] | None = None
     """In which the values of `chips` are, one for each version; None: not known."""
+    chips_area: int | None = None
+    """Pixels that `cost` is over, where it is over the chips of a store; None: all of the grid."""
+
+    @property
+    def area(self) -> int:
+        """Pixels of the grid that `cost` is over."""
+        return self.grid.height * self.grid.width if self.chips_area is None else self.chips_area
 
     def budget(self, text: str, bandwidth: float | None = None) -> int:
         """Bytes of a budget, see `Cost.budget`; it may be as low as the cheapest version of a channel."""
@@ -96,11 +103,16 @@ class Task:
         self, folder: Path, trained: Trained, method: Method, fold: int, seed: int, budget: str, settings: Settings
     ) -> Run:
         """Score a network on its split, and write its run. Raises what `save_run` raises."""
+        record = self.record(trained, method, fold, seed, budget, settings)
+        return save_run(folder, trained, self.selection, record, self.versions)
+
+    def record(self, trained: Trained, method: Method, fold: int, seed: int, budget: str, settings: Settings) -> Record:
+        """What a run of a network says of itself: here it is scored, on validation and on test."""
         split, model = self.splits[fold], trained.model
         chips = full_resolution(self.chips) if model.mean.ndim == 1 else self.chips
         train, test = (chips.labels[list(cells)] for cells in (split.train, split.test))
         joint = {} if trained.joint is None else {"joint_validation": trained.joint}
-        record = Record(
+        return Record(
             method=method,
             seed=seed,
             fold=fold,
@@ -122,7 +134,6 @@ class Task:
             scaling=self._scaling(trained),
             size=list(self.chips.image.shape[-2:]),
         )
-        return save_run(folder, trained, self.selection, record, self.versions)
 
     def _scaling(self, trained: Trained) -> list[list[float]] | None:
         """[scale, offset] of every channel, at the version that a network takes of it, else at full resolution."""
@@ -206,7 +217,8 @@ def prepare_store(folder: str | Path, guard: int = 2, folds: int = 3, *, ignore:
     cost = Cost.of(store.selection, store.items, store.headers, store.grid, as_windows(store.windows))
     nothing = Receipt(0, 0, headers=(), runs=(), refetches=(), fallbacks=(), seconds=0.0)
     splits, said = make_splits(len(chips), folds), (store.record.scaling,)
-    return Task(store.selection, store.grid, chips, cost, splits, names, nothing, scalings=said)
+    area = sum(window.height * window.width for window in as_windows(store.windows))
+    return Task(store.selection, store.grid, chips, cost, splits, names, nothing, scalings=said, chips_area=area)
 
 
 def _cells(grid: Grid, cell: int, guard: int) -> list[Window]:
