@@ -54,6 +54,16 @@ METHODS = (
     type=click.Choice(["channel", "band", "slot"]),
     help="What is kept or left out as one.",
 )
+@click.option(
+    "--transfer",
+    default="select",
+    show_default=True,
+    type=click.Choice(["select", "bottleneck", "auto"]),
+    help="What crosses the link: pixels; features of a network beside the data; whichever does better.",
+)
+@click.option(
+    "--near", default="20%", show_default=True, help="Of --transfer: what that network may read, of all bytes."
+)
 @click.option("--profile", default="local", show_default=True, help="What the assets mean: a name or a YAML file.")
 @click.option("--bands", default="", metavar="B,B,...", help="Names or common names; all of the profile's otherwise.")
 @slots_option
@@ -125,6 +135,16 @@ def train(
             pareto = train_curve(task, budgets, fold, seed, settings, out, bandwidth, journal(advance), grain=grain)
         click.echo(json.dumps({"run": str(out), "pareto": pareto.rows()}))
         return
+    if options["transfer"] != "select":
+        from geomask.bottleneck.offer import train_transfer
+
+        kind, near = options["transfer"], options["near"]
+        with progress("train", "step") as advance, one_thread():
+            run = train_transfer(
+                task, kind, method, fold, seed, budget, settings, out, journal(advance), bandwidth, near
+            )
+        click.echo(json.dumps({"run": str(out), "transfer": kind, **_summary(run)}))
+        return
     with progress("train", "step") as advance:
         run = train_alone(task, Job(method, fold, seed), budget, settings, out, journal(advance), bandwidth, grain)
     click.echo(json.dumps({"run": str(out), **_summary(run)}))
@@ -163,12 +183,29 @@ def _check_budgets(budget: str, method: str, options: dict[str, Any]) -> list[st
     budgets = names_of(options["budgets"])
     if budgets and click.get_current_context().get_parameter_source("budget") is not ParameterSource.DEFAULT:
         raise click.UsageError("--budget is one and --budgets are several; leave one of them out")
+    if options["transfer"] != "select":
+        _check_transfer(bool(budgets), options)
+    elif click.get_current_context().get_parameter_source("near") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--near is what features are made of; choose --transfer bottleneck or auto too")
     if budgets and method not in ("learned", "priced"):
         raise click.UsageError(f"--method {method} has one --budget; several start from each other, which takes priced")
     for text in budgets or [budget]:
         if Budget.parse(text).unit == "s" and options["bandwidth"] is None:
             raise click.UsageError(f"a budget of {text} needs a --bandwidth, such as 50Mbit")
     return budgets
+
+
+def _check_transfer(has_budgets: bool, options: dict[str, Any]) -> None:
+    """Whether features go with the other options."""
+    from geomask.plan.budget import Budget
+
+    kind = options["transfer"]
+    if has_budgets:
+        raise click.UsageError(f"--transfer {kind} has one --budget; run it for each")
+    if options["levels"] or options["grain"] != "channel":
+        raise click.UsageError(f"--transfer {kind} is of channels at full resolution; leave --levels and --grain out")
+    if Budget.parse(options["near"]).unit == "s" and options["bandwidth"] is None:
+        raise click.UsageError(f"--near {options['near']} needs a --bandwidth, such as 50Mbit")
 
 
 def _levels_of(text: str) -> list[int]:

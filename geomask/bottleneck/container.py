@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 MAGIC, VERSION = b"GMFC", 1
 HEAD, COUNT = struct.Struct("<4sBB8s8sHBHH"), struct.Struct("<I")
+#: Bytes of a container beside its mask and its latents.
+OVERHEAD = HEAD.size + COUNT.size
 #: Bytes of a digest that are kept.
 DIGEST_NBYTES = 8
 #: Most latents, rows and columns; most pixels to a side.

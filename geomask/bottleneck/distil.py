@@ -70,16 +70,18 @@ def distil(
     *,
     encoder: Encoder | None = None,
     start: Distilled | None = None,
+    maps: Tensor | None = None,
     on_step: Callable[[], object] | None = None,
 ) -> Distilled:
     """Train a bottleneck for a teacher, on standardised pixels, float32 (n, channels, y, x).
 
     `encoder` is one that stays as it is: this teacher gets a decoder of its own, by the second stage alone. `start` is
-    a bottleneck of the same design and teacher, such as one of another lambda, whose weights are begun with.
+    a bottleneck of the same design and teacher, such as one of another lambda, whose weights are begun with. `maps` are
+    `saliency_maps` of these pixels, where they are there already.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        learner = _Learner(teacher, pixels, design, lesson, on_step)
+        learner = _Learner(teacher, pixels, design, lesson, maps, on_step)
         if start is not None:
             learner.take_up(start)
         if encoder is None:
@@ -94,15 +96,21 @@ class _Learner:
     """The parts of a bottleneck while they learn."""
 
     def __init__(
-        self, teacher: Teacher, pixels: Tensor, design: Design, lesson: Lesson, on_step: Callable[[], object] | None
+        self,
+        teacher: Teacher,
+        pixels: Tensor,
+        design: Design,
+        lesson: Lesson,
+        maps: Tensor | None,
+        on_step: Callable[[], object] | None,
     ) -> None:
         self.encoder, self.prior = Encoder(design), FactorisedPrior(design.latents)
         self.decoder = Decoder(design, teacher.features, teacher.stride)
         self._teacher, self._pixels, self._lesson, self._on_step = teacher, pixels, lesson, on_step
-        share, ones = lesson.saliency, torch.ones(())
-        self._weights = (
-            share * saliency_maps(teacher, pixels) + (1 - share) if share else ones.expand(len(pixels), 1, 1)
-        )
+        self._weights = torch.ones(len(pixels), 1, 1)
+        if share := lesson.saliency:
+            maps = saliency_maps(teacher, pixels) if maps is None else maps
+            self._weights = share * maps + (1 - share)
         with torch.no_grad():
             features = torch.cat([teacher.head(part) for part in torch.split(pixels, 1024)])
         self._variance = features.var((0, 2, 3), correction=0).clamp(min=1e-6)[:, None, None]

@@ -20,6 +20,8 @@ from ..errors import SelectionError
 
 #: Weights of an encoder at most: it has to run on small machines.
 MOST_WEIGHTS = 200_000
+#: Blocks at most, and halvings: a container has one byte for the stride.
+MOST_BLOCKS, MOST_HALVINGS = 64, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,30 @@ class Design:
             raise SelectionError(f"{self} is no bottleneck; channels, latents and width are 1 or more, the rest 0")
         if self.around % 2 == 0 or self.around < 1:
             raise SelectionError(f"a block looks at an odd number of pixels, such as 1 or 3, not {self.around}")
+        if self.blocks > MOST_BLOCKS or self.halvings > MOST_HALVINGS:
+            raise SelectionError(f"{self} is too deep; {MOST_BLOCKS} blocks and {MOST_HALVINGS} halvings are the most")
 
     @property
     def stride(self) -> int:
         """Pixels to a side of a latent."""
         return 1 << self.halvings
+
+    @property
+    def encoder_weights(self) -> int:
+        """Numbers that an encoder learns, without making one."""
+        width = self.width
+        ends = (self.channels + 3) * width + (width + 1) * self.latents
+        return ends + self.halvings * (4 * width + 3) * width + self._block_weights
+
+    def decoder_weights(self, features: int, stride: int) -> int:
+        """Numbers that a `Decoder` of these arguments learns, without making one."""
+        width, further = self.width, stride.bit_length() - 1 - self.halvings
+        ends = (self.latents + 1) * width + (width + 1) * features
+        return ends + abs(further) * (4 * width + (3 if further > 0 else 1)) * width + self._block_weights
+
+    @property
+    def _block_weights(self) -> int:
+        return self.blocks * ((self.around**2 + 1) * self.width + 4) * self.width
 
 
 class Residual(nn.Module):
@@ -76,6 +97,8 @@ class Encoder(nn.Sequential):
     """
 
     def __init__(self, design: Design) -> None:
+        if (count := design.encoder_weights) > MOST_WEIGHTS:
+            raise SelectionError(f"an encoder of {count:,} weights; {MOST_WEIGHTS:,} at most: make it narrower")
         width = design.width
         parts: OrderedDict[str, nn.Module] = OrderedDict(stem=nn.Conv2d(design.channels, width, 1))
         parts["norm"] = nn.BatchNorm2d(width)
@@ -85,8 +108,6 @@ class Encoder(nn.Sequential):
             parts[f"block{number}"] = Residual(width, design.around)
         parts["out"] = nn.Conv2d(width, design.latents, 1)
         super().__init__(parts)
-        if (count := count_weights(self)) > MOST_WEIGHTS:
-            raise SelectionError(f"an encoder of {count:,} weights; {MOST_WEIGHTS:,} at most: make it narrower")
 
 
 class Decoder(nn.Sequential):

@@ -12,9 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: No bin is less likely: what lies far out must cost much, and still have a gradient.
-LEAST = 1e-6
-
 
 class FactorisedPrior(nn.Module):
     """A mixture of logistic distributions for each plane of latents, all places alike."""
@@ -28,15 +25,15 @@ class FactorisedPrior(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Bits of each value, the width of a bin being 1: float32 of the shape of latents, (n, latents, y, x)."""
-        values = latents[..., None]
         shape = (1, -1, 1, 1, self.weight.shape[1])
         scale = self.log_scale.exp().clamp(min=1e-2).view(shape)
-        low, high = ((values + side - self.centre.view(shape)) / scale for side in (-0.5, 0.5))
-        # Of the two tails the one that is not close to 1: differences there would be rounding.
-        sign = -torch.sign(low + high).detach()
-        bins = (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs()
-        share = (bins * functional.softmax(self.weight, 1).view(shape)).sum(-1)
-        return -share.clamp(min=LEAST).log() / math.log(2)
+        middle = (latents[..., None] - self.centre.view(shape)) / scale
+        half = 0.5 / scale
+        # sigmoid(m + h) - sigmoid(m - h) = sigmoid(h + m) sigmoid(h - m) (1 - exp(-2 h)): of logarithms nothing is lost
+        # however far out, so that there too a latent is drawn back.
+        bins = functional.logsigmoid(half + middle) + functional.logsigmoid(half - middle)
+        bins = bins + (-torch.expm1(-2 * half)).log() + functional.log_softmax(self.weight, 1).view(shape)
+        return -bins.logsumexp(-1) / math.log(2)
 
 
 def soften(latents: Tensor) -> Tensor:

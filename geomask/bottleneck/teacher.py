@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,8 @@ class Cut(NamedTuple):
         Raises SelectionError where the network has no such parts.
         """
         tail = copy.deepcopy(network)
+        if not all(self.parts) or not self.parts:
+            raise SelectionError(f"a {type(network).__name__} cannot be cut after {list(self.parts)}; name its parts")
         try:
             parts = [copy.deepcopy(network.get_submodule(name)) for name in self.parts]
             for name in self.parts:
@@ -64,7 +67,7 @@ class Teacher:
     features: int
     """Planes of the features."""
     stride: int
-    """Pixels to a side of a feature."""
+    """Pixels to a side of a feature, a power of two."""
     cut: Cut
     """Where it was cut."""
 
@@ -75,7 +78,7 @@ class Teacher:
         Raises SelectionError where no cut is known for its kind, or it does not go through its parts in their order.
         """
         network = copy.deepcopy(network).eval()
-        device = next(network.parameters()).device
+        device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
         image = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0)).to(device)
         with torch.no_grad():
             wanted = network(image)
@@ -87,8 +90,9 @@ class Teacher:
                 except (RuntimeError, TypeError, AssertionError):  # its parts do not follow each other
                     continue
                 if agrees:
-                    stride = size[0] // found.shape[-2]
-                    return cls(head.requires_grad_(requires_grad=False), tail, found.shape[1], stride, cut)
+                    stride = 1 << round(math.log2(size[0] / found.shape[-2]))  # of odd sizes some round up
+                    frozen = head.eval().requires_grad_(requires_grad=False)
+                    return cls(frozen, tail.eval(), found.shape[1], stride, cut)
         raise SelectionError(f"no place is known where to cut a {type(network).__name__}; take {KINDS}")
 
 
