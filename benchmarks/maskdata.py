@@ -109,9 +109,7 @@ def _modis(data: Path) -> MaskSet:
 
 def _pines(cache: Path) -> MaskSet:
     """AVIRIS, 200 bands of 145 x 145 pixels, 16 crops: patches of 3 x 3, cells of 12 x 12 with a guard of 1 pixel."""
-    python = environment(cache / "environments", "tensorly", TENSORLY)
-    found = {path.name: path for path in python.parents[1].rglob("Indian_pines_*.npy")}
-    image, labels = (np.load(found[name]) for name in ("Indian_pines_corrected.npy", "Indian_pines_gt.npy"))
+    image, labels = pines_image(cache)
     cell, guard = 12, 1
     row, column = np.indices(labels.shape)
     inner = np.logical_and(*((guard <= at % cell) & (at % cell < cell - guard) for at in (row, column)))
@@ -120,13 +118,23 @@ def _pines(cache: Path) -> MaskSet:
     patches = np.stack([around[y + dy, x + dx] for dy in range(3) for dx in range(3)], 2)  # (n, bands, 9)
     return MaskSet(
         "indian_pines",
-        chips_of(patches.reshape(len(y), -1, 3, 3), labels[y, x].astype(np.int64)[:, None, None] - 1),
+        chips_of(
+            patches.reshape(len(y), -1, 3, 3), labels[y, x].astype(np.int64)[:, None, None] - 1, np.stack([y, x], 1)
+        ),
         tuple(split_cells(y // cell * 1000 + x // cell)),
         np.ones((1, image.shape[2])),
         is_bytes=False,
         settings=Settings(steps=500, batch=256, width=32, dropout=0.2),
         network=partial(make_net, width=32, dropout=0.2, first=1, around=3),
     )
+
+
+def pines_image(cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Indian Pines: uint16 (rows, columns, bands), and labels (rows, columns), 0 where there is none."""
+    python = environment(cache / "environments", "tensorly", TENSORLY)
+    found = {path.name: path for path in python.parents[1].rglob("Indian_pines_*.npy")}
+    image, labels = (np.load(found[name]) for name in ("Indian_pines_corrected.npy", "Indian_pines_gt.npy"))
+    return image, labels
 
 
 def _nrt(cache: Path) -> MaskSet:
@@ -155,9 +163,14 @@ def _nrt(cache: Path) -> MaskSet:
     )
 
 
-def chips_of(image: np.ndarray, labels: np.ndarray) -> Chips:
-    """Pixels or patches as chips: `image` is (n, channels, rows, columns), `labels` (n, rows, columns)."""
-    windows = tuple(Window(0, number, 1, 1) for number in range(len(image)))
+def chips_of(image: np.ndarray, labels: np.ndarray, centres: np.ndarray | None = None) -> Chips:
+    """Pixels or patches as chips: `image` is (n, channels, rows, columns), `labels` (n, rows, columns).
+
+    `centres`, int (n, 2), are row and column of the pixel in the middle of each patch, where there is a scene.
+    """
+    rows, columns = image.shape[-2:]
+    places = np.stack([np.zeros(len(image), np.int64), np.arange(len(image))], 1) if centres is None else centres
+    windows = tuple(Window(row - rows // 2, col - columns // 2, rows, columns) for row, col in places.tolist())
     return Chips(image, np.ones(image.shape, bool), labels.astype(np.int64), windows, int(labels.max()) + 1)
 
 
