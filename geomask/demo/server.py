@@ -23,9 +23,9 @@ from typing import IO, Any, Self, get_args
 from urllib.parse import quote, urlsplit
 
 from geomask.errors import RunError
+from geomask.link import Link
 from geomask.quantity import parse_duration, parse_rate
 
-from .link import Link
 from .service import Fault, FaultKind, Service, State
 
 

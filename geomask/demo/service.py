@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 from urllib.parse import unquote
 
-from .link import Link
+from geomask.link import Link
 
 FaultKind = Literal["status", "truncate", "ignore-range", "drop"]
 """An error status; a body cut short; 200 with the whole file; the connection closed without an answer."""

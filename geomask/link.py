@@ -1,4 +1,4 @@
-"""The wire between the server and all who ask it."""
+"""The wire between a server and all who ask it, as slow as it shall be."""
 
 import threading
 import time
