@@ -62,7 +62,7 @@ class Padded(nn.Module):
 
 
 def make_network(name: str | Factory, channels: int, outputs: int, width: int = 32, dropout: float = 0.4) -> nn.Module:
-    """A network with fresh weights; nothing is downloaded.
+    """A network with fresh weights; nothing is downloaded, but for weights that are named.
 
     `name` is one of:
 
@@ -70,6 +70,7 @@ def make_network(name: str | Factory, channels: int, outputs: int, width: int = 
     ``smp:unet-resnet18``    an architecture and an encoder of segmentation-models-pytorch
     ``timm:resnet18``        a model of timm, which classifies chips
     ``torchgeo:resnet50``    a model of torchgeo (``torchgeo.models.list_models()``, and ``fcn``)
+    ``torchgeo:resnet50@ResNet50_Weights.SENTINEL2_ALL_MOCO``   the same from torchgeo's weights, which are downloaded
     ``mypackage.nets:make``  your own function of (channels, outputs); a function itself does too
 
     Raises SelectionError where there is no such network, or it cannot be made.
@@ -86,9 +87,14 @@ def make_network(name: str | Factory, channels: int, outputs: int, width: int = 
     make = {"smp": _smp, "timm": _timm, "torchgeo": _torchgeo}[kind]
     try:
         return make(model, channels, outputs, width)
-    except (ValueError, KeyError, TypeError, RuntimeError, AssertionError, ImportError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, AssertionError, ImportError, OSError) as error:
         said = " ".join(str(error).split())[:200]
         raise SelectionError(f"cannot make the network {name} of {channels} channels: {said}") from error
+
+
+def without_weights(name: str) -> str:
+    """The name of a network without that of weights to start from: a run has weights of its own."""
+    return name if is_own(name) else name.partition("@")[0]
 
 
 def is_own(name: str) -> bool:
@@ -134,8 +140,22 @@ def _timm(model: str, channels: int, outputs: int, width: int) -> nn.Module:
 def _torchgeo(model: str, channels: int, outputs: int, width: int) -> nn.Module:
     from torchgeo import models
 
+    model, _, start = model.partition("@")
+    if start:
+        return _started(model, start, channels, outputs)
     if model == "fcn":
         return models.FCN(channels, outputs, width)
     if model == "unet":
         return Padded(models.get_model(model, in_channels=channels, classes=outputs))
     return models.get_model(model, in_chans=channels, num_classes=outputs)
+
+
+def _started(model: str, start: str, channels: int, outputs: int) -> nn.Module:
+    """A model of torchgeo from weights by their name, which are of so many channels, in an order of their own."""
+    from torchgeo import models
+
+    weights = models.get_weight(start)
+    wanted = weights.meta["in_chans"]
+    if channels != wanted:
+        raise ValueError(f"the weights {start} are of {wanted} channels; select those, in the order of their bands")
+    return models.get_model(model, weights=weights, num_classes=outputs)

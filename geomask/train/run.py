@@ -64,14 +64,16 @@ def save_run(
     record: Record,
     versions: Versions | None = None,
     policy: Policy | None = None,
+    *,
+    transfer: str | None = None,
 ) -> Run:
     """Fold the network and write the run.
 
     `selection` holds all channels that the network was trained on, and the record's scaling is of them; where there
     were several `versions` of them, those say what is read. `policy` is that of a gate which decides anew for each
-    chip: its selection is the run's, its levels are the versions. Raises RunError where the folder is in the way of
-    something else, SelectionError where the blocks of one channel are of several versions, the gate is soft, or the
-    policy is not the gate's.
+    chip: its selection is the run's, its levels are the versions. `transfer` is the text of transfer.json, of a network
+    with a link in its middle. Raises RunError where the folder is in the way of something else, SelectionError where
+    the blocks of one channel are of several versions, the gate is soft, or the policy is not the gate's.
     """
     from dataclasses import replace
 
@@ -105,6 +107,8 @@ def save_run(
         policy.save(folder / "policy")
     elif isinstance(model.gate, FoldedMask):
         save_blocks(folder / "selection.nc", kept, model.gate)
+    if transfer is not None:
+        write_text(folder / TRANSFER, transfer)
     document = {"geomask": "run", "version": VERSION, **asdict(record)}
     write_text(folder / "run.json", json.dumps(document, indent=1) + "\n")
     return Run(record, kept, model, policy)
@@ -227,7 +231,7 @@ def _build(record: Record, tensors: dict[str, Tensor], count: int, network: str 
     import torch
 
     from .network import MaskedNetwork
-    from .networks import is_own, make_network
+    from .networks import is_own, make_network, without_weights
     from .objective import Objective
     from .settings import Settings
 
@@ -235,7 +239,8 @@ def _build(record: Record, tensors: dict[str, Tensor], count: int, network: str 
     if network is None and is_own(settings.network):
         raise RunError(f"the network of this run is your own code, {settings.network}; say so with `network`")
     gate = _gate(tensors, count)
-    made = make_network(network or settings.network, gate.heads, objective.outputs, settings.width, settings.dropout)
+    name = network or without_weights(settings.network)
+    made = make_network(name, gate.heads, objective.outputs, settings.width, settings.dropout)
     model = MaskedNetwork(torch.zeros(count), torch.ones(count), gate, made, objective)
     model.load_state_dict(tensors)
     return model
