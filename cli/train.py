@@ -16,6 +16,7 @@ from .options import Quantity, items_argument, load_items, mosaic_option, names_
 from .training import take_training, training_options
 
 if TYPE_CHECKING:
+    from geomask.bottleneck.shared import SharedEncoder
     from geomask.train.baselines import Method
     from geomask.train.run import Run
     from geomask.train.task import Task
@@ -63,6 +64,12 @@ METHODS = (
 )
 @click.option(
     "--near", default="20%", show_default=True, help="Of --transfer: what that network may read, of all bytes."
+)
+@click.option(
+    "--encoder",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Of --transfer: take that run's encoder as it is, in place of --near.",
 )
 @click.option("--profile", default="local", show_default=True, help="What the assets mean: a name or a YAML file.")
 @click.option("--bands", default="", metavar="B,B,...", help="Names or common names; all of the profile's otherwise.")
@@ -122,6 +129,7 @@ def train(
     from geomask.train.crowd import Job, one_thread, train_alone
     from geomask.train.task import prepare_store
 
+    shared = _shared_encoder(options["encoder"])
     values = not settings.has_classes
     if is_store:
         task = prepare_store(items, guard, folds, ignore=ignore)
@@ -141,7 +149,7 @@ def train(
         kind, near = options["transfer"], options["near"]
         with progress("train", "step") as advance, one_thread():
             run = train_transfer(
-                task, kind, method, fold, seed, budget, settings, out, journal(advance), bandwidth, near
+                task, kind, method, fold, seed, budget, settings, out, journal(advance), bandwidth, near, shared
             )
         click.echo(json.dumps({"run": str(out), "transfer": kind, **_summary(run)}))
         return
@@ -185,8 +193,11 @@ def _check_budgets(budget: str, method: str, options: dict[str, Any]) -> list[st
         raise click.UsageError("--budget is one and --budgets are several; leave one of them out")
     if options["transfer"] != "select":
         _check_transfer(bool(budgets), options)
-    elif click.get_current_context().get_parameter_source("near") is not ParameterSource.DEFAULT:
-        raise click.UsageError("--near is what features are made of; choose --transfer bottleneck or auto too")
+    else:
+        context = click.get_current_context()
+        for name in ("near", "encoder"):
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"--{name} is of features; choose --transfer bottleneck or auto too")
     if budgets and method not in ("learned", "priced"):
         raise click.UsageError(f"--method {method} has one --budget; several start from each other, which takes priced")
     for text in budgets or [budget]:
@@ -204,8 +215,20 @@ def _check_transfer(has_budgets: bool, options: dict[str, Any]) -> None:
         raise click.UsageError(f"--transfer {kind} has one --budget; run it for each")
     if options["levels"] or options["grain"] != "channel":
         raise click.UsageError(f"--transfer {kind} is of channels at full resolution; leave --levels and --grain out")
+    near = click.get_current_context().get_parameter_source("near")
+    if options["encoder"] is not None and near is not ParameterSource.DEFAULT:
+        raise click.UsageError("--encoder sees what it sees, and --near says what a new one would; choose one")
     if Budget.parse(options["near"]).unit == "s" and options["bandwidth"] is None:
         raise click.UsageError(f"--near {options['near']} needs a --bandwidth, such as 50Mbit")
+
+
+def _shared_encoder(folder: Path | None) -> SharedEncoder | None:
+    """The encoder of a run; whether it has one is said before anything is read."""
+    if folder is None:
+        return None
+    from geomask.bottleneck.shared import SharedEncoder
+
+    return SharedEncoder.load(folder)
 
 
 def _levels_of(text: str) -> list[int]:

@@ -89,13 +89,13 @@ def take_training(options: dict[str, Any], out: Path) -> tuple[Settings, Callabl
 def _check_network(name: str) -> None:
     """A usage error where there is none of that name; the user's own code is loaded, and not called yet."""
     from geomask.errors import SelectionError
-    from geomask.train.networks import is_own, load_factory, make_network
+    from geomask.train.networks import is_own, load_factory, make_network, without_weights
 
     try:
         if is_own(name):
             load_factory(name)
         elif name != "small":
-            make_network(name, channels=3, outputs=2)
+            make_network(without_weights(name), channels=3, outputs=2)  # weights are downloaded once, later
     except SelectionError as error:
         raise click.BadParameter(str(error), param_hint="--network") from error
 

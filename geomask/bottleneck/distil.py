@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..errors import SelectionError
 from .encoder import Decoder, Design, Encoder
 from .prior import FactorisedPrior, soften
 from .saliency import saliency_maps
@@ -77,7 +78,8 @@ def distil(
 
     `encoder` is one that stays as it is: this teacher gets a decoder of its own, by the second stage alone. `start` is
     a bottleneck of the same design and teacher, such as one of another lambda, whose weights are begun with. `maps` are
-    `saliency_maps` of these pixels, where they are there already.
+    `saliency_maps` of these pixels, where they are there already. Raises SelectionError where chips of that size have
+    no whole number of features or latents.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -113,6 +115,11 @@ class _Learner:
             self._weights = share * maps + (1 - share)
         with torch.no_grad():
             features = torch.cat([teacher.head(part) for part in torch.split(pixels, 1024)])
+            said = self.decoder.eval()(self.encoder.eval()(pixels[:1]))
+        if said.shape[1:] != features.shape[1:]:
+            rows, columns = pixels.shape[-2:]
+            most = max(design.stride, teacher.stride)
+            raise SelectionError(f"chips of {rows} x {columns} pixels; of this bottleneck take multiples of {most}")
         self._variance = features.var((0, 2, 3), correction=0).clamp(min=1e-6)[:, None, None]
         # A feature that never speaks has nothing to say of how well others are met.
         self._speaks = (features.var((0, 2, 3), correction=0) > 1e-6).float()[:, None, None]

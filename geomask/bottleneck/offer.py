@@ -30,6 +30,7 @@ from .distil import Lesson
 from .mix import Mix, train_mix
 from .rates import Pupil, Rate, feature_nbytes, make_rates
 from .run import Blueprint, save_transfer
+from .shared import SharedEncoder
 
 if TYPE_CHECKING:
     from ..train.baselines import Method
@@ -60,7 +61,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Errand:
+class Contest:
     """What all candidates are trained on."""
 
     task: Task
@@ -92,30 +93,38 @@ def train_transfer(
     on_step: Callable[[], object] | None = None,
     bandwidth: float | None = None,
     near: str = NEAR,
+    encoder: SharedEncoder | None = None,
 ) -> Run:
     """Train what `kind` says on one split, and write the run of the best candidate within the budget.
 
     ``bottleneck``: features alone; ``auto``: all candidates. `near` is the encoder's budget, `bandwidth`, bit/s, is for
-    budgets in seconds. Raises SelectionError where the task has versions, the network cannot be cut, or nothing fits
-    the budget, and what training and saving raise.
+    budgets in seconds. `encoder` is one that is there already: it stays as it is, and sees what it sees. Raises
+    SelectionError where the task has versions, the network cannot be cut, or nothing fits the budget, and what training
+    and saving raise.
     """
     if kind not in ("bottleneck", "auto"):
         raise SelectionError(f"no transfer {kind!r} of features; choose bottleneck or auto")
     if task.versions is not None:
         raise SelectionError("features are of channels at full resolution; leave levels and other assets out")
-    errand = Errand(task, method, fold, seed, settings, on_step)
-    limit, split = task.budget(budget, bandwidth), task.splits[fold]
-    pupil = Pupil.of(errand.train(task.budget(near, bandwidth)), task.chips, split)
-    rates = list(make_rates(pupil, task.chips, split, pupil.design(), lesson_of(settings), seed, on_step=on_step))
-    offers = [offer for rate in rates for offer in _features(errand, pupil, rate)]
+    contest = Contest(task, method, fold, seed, settings, on_step)
+    # Features may take less than any channel does.
+    limit, split = task.cost.budget(budget, bandwidth, 0.0), task.splits[fold]
+    lesson = lesson_of(settings)
+    if encoder is None:
+        pupil = Pupil.of(contest.train(task.budget(near, bandwidth)), task.chips, split)
+        rates = list(make_rates(pupil, task.chips, split, pupil.design(), lesson, seed, on_step=on_step))
+    else:
+        pupil, rate = encoder.teach(task, fold, seed, settings, lesson, on_step)
+        rates = [rate]
+    offers = [offer for rate in rates for offer in _features(contest, pupil, rate)]
     if kind == "auto":
-        offers += [*_select(errand, limit), *_mixes(errand, pupil, rates, limit)]
+        offers += [*_select(contest, limit), *_mixes(contest, pupil, rates, limit)]
     fitting = [offer for offer in offers if offer.nbytes <= limit]
     if not fitting:
         least = min(offer.nbytes for offer in offers)
         raise SelectionError(f"a budget of {limit:,} bytes holds no candidate; the smallest takes {least:,}")
     best = max(fitting, key=lambda offer: offer.validation)
-    return _save(errand, best, offers, kind, budget, folder)
+    return _save(contest, best, offers, kind, budget, folder)
 
 
 def lesson_of(settings: Settings) -> Lesson:
@@ -130,9 +139,9 @@ def lesson_of(settings: Settings) -> Lesson:
     )
 
 
-def _features(errand: Errand, pupil: Pupil, rate: Rate) -> list[Offer]:
+def _features(contest: Contest, pupil: Pupil, rate: Rate) -> list[Offer]:
     """A bottleneck as it was distilled, and tuned."""
-    task, split = errand.task, errand.task.splits[errand.fold]
+    task, split = contest.task, contest.task.splits[contest.fold]
     bits = float(rate.bits(pupil, task.chips.take([*split.train, *split.validation])).sum())
     nbytes = feature_nbytes(bits, task.area)
     design, teacher, tables = rate.distilled.design, pupil.teacher, rate.tables
@@ -150,8 +159,8 @@ def _features(errand: Errand, pupil: Pupil, rate: Rate) -> list[Offer]:
     for name, is_tuned in (("features", False), ("tuned", True)):
         model = over_all(rate.model(pupil, is_tuned=is_tuned), pupil, task.chips.image.shape[1])
         trained = _trained(model)
-        label = f"{name} {rate.rate_weight:g}"
-        offers.append(Offer(label, trained, errand.score(model), nbytes, nbytes, blueprint))
+        label = f"{name} {rate.rate_weight:g}" if rate.rate_weight else f"{name} of a shared encoder"
+        offers.append(Offer(label, trained, contest.score(model), nbytes, nbytes, blueprint))
     return offers
 
 
@@ -163,18 +172,18 @@ def over_all(model: MaskedNetwork, pupil: Pupil, channels: int) -> MaskedNetwork
     return MaskedNetwork(mean, deviation, HardGate(at), model.network, model.objective).eval()
 
 
-def _select(errand: Errand, limit: int) -> list[Offer]:
+def _select(contest: Contest, limit: int) -> list[Offer]:
     """The method's own channels; none where no channel fits the budget."""
     try:
-        trained = errand.train(limit)
+        trained = contest.train(limit)
     except SelectionError:
         return []
-    return [Offer("select", trained, errand.score(trained.model), errand.task.bill(trained).nbytes)]
+    return [Offer("select", trained, contest.score(trained.model), contest.task.bill(trained).nbytes)]
 
 
-def _mixes(errand: Errand, pupil: Pupil, rates: list[Rate], limit: int) -> list[Offer]:
+def _mixes(contest: Contest, pupil: Pupil, rates: list[Rate], limit: int) -> list[Offer]:
     """Bands beside the latents of the finest bottleneck that takes at most half of the budget; none where none does."""
-    task, split, offers = errand.task, errand.task.splits[errand.fold], list[Offer]()
+    task, split, offers = contest.task, contest.task.splits[contest.fold], list[Offer]()
     known = task.chips.take([*split.train, *split.validation])
     for rate in rates:
         if 2 * feature_nbytes(float(rate.bits(pupil, known).sum()), task.area) > limit:
@@ -187,22 +196,22 @@ def _mixes(errand: Errand, pupil: Pupil, rates: list[Rate], limit: int) -> list[
             limit,
             pupil,
             rate,
-            errand.settings,
-            errand.seed,
-            errand.on_step,
+            contest.settings,
+            contest.seed,
+            contest.on_step,
         )
         if mix is not None:
-            offers.append(_offer_mix(errand, mix, rate))
+            offers.append(_offer_mix(contest, mix, rate))
         break
     return offers
 
 
-def _offer_mix(errand: Errand, mix: Mix, rate: Rate) -> Offer:
-    task = errand.task
+def _offer_mix(contest: Contest, mix: Mix, rate: Rate) -> Offer:
+    task = contest.task
     pixels = task.cost.bill(task.cost.selection.keep(mix.channels)).nbytes if mix.channels else 0
     tables = rate.tables
     blueprint = Blueprint(mix.design, mix.near, mix.far, tables.contexts, tables.counts.shape[2])
-    validation = errand.score(mix.trained.model)
+    validation = contest.score(mix.trained.model)
     return Offer("mix", mix.trained, validation, pixels + mix.feature_nbytes, mix.feature_nbytes, blueprint)
 
 
@@ -212,11 +221,11 @@ def _trained(model: MaskedNetwork) -> Trained:
     return Trained(model, ())
 
 
-def _save(errand: Errand, best: Offer, offers: list[Offer], kind: TransferKind, budget: str, folder: Path) -> Run:
-    task = errand.task
+def _save(contest: Contest, best: Offer, offers: list[Offer], kind: TransferKind, budget: str, folder: Path) -> Run:
+    task = contest.task
     tried = tuple(Candidate(one.name, tuple(one.trained.planes), one.validation) for one in offers)
     trained = replace(best.trained, candidates=tried, won=best.name)
-    record = task.record(trained, errand.method, errand.fold, errand.seed, budget, errand.settings)
+    record = task.record(trained, contest.method, contest.fold, contest.seed, budget, contest.settings)
     record = replace(record, transfer=kind, planned_nbytes=best.nbytes, feature_nbytes=best.feature_nbytes)
     if best.blueprint is None:
         from ..train.run import save_run

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..atomic import write_text
 from ..errors import GeomaskError, RunError
-from ..train.networks import is_own, make_network
+from ..masks.hard import HardGate
+from ..train.networks import is_own, make_network, without_weights
 from ..train.record import load_record
 from ..train.run import TRANSFER, load_run, save_run
 from ..train.settings import Settings
 from .encoder import Decoder, Design, Encoder
-from .histograms import TOTAL
+from .histograms import MAX_SYMBOLS, TOTAL
 from .tables import MAX_CONTEXTS, Tables
 from .teacher import Cut
 from .transfer import Transfer, transfer_of
@@ -77,6 +77,13 @@ class Blueprint:
         standard = torch.zeros(design.latents), torch.ones(design.latents)
         return Transfer(Encoder(design), tables, body, design.stride, self.near, self.far, standard)
 
+    @property
+    def least(self) -> int:
+        """Numbers among the tensors of such a network, at the least: counted, without making one."""
+        design = self.design
+        decoder = design.decoder_weights(self.features, self.feature_stride) if self.features else 0
+        return design.encoder_weights + decoder + design.latents * (self.contexts + 1) * self.symbols
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, for `from_dict`."""
         return {"geomask": "transfer", "version": VERSION, **asdict(self), "cut": self.cut._asdict()}
@@ -108,10 +115,8 @@ def save_transfer(
     folder: str | Path, trained: Trained, selection: Selection, record: Record, blueprint: Blueprint
 ) -> Run:
     """Write a run whose network is a `Transfer` behind a gate that passes all. Raises what `save_run` raises."""
-    path = Path(folder) / TRANSFER
-    run = save_run(folder, trained, selection, record)  # which removes what an earlier one left
-    write_text(path, json.dumps(blueprint.to_dict(), indent=1) + "\n")
-    return run
+    transfer = json.dumps(blueprint.to_dict(), indent=1) + "\n"
+    return save_run(folder, trained, selection, record, transfer=transfer)
 
 
 def open_run(folder: str | Path, network: str | Factory | None = None) -> Run:
@@ -121,25 +126,29 @@ def open_run(folder: str | Path, network: str | Factory | None = None) -> Run:
     if not path.is_file():
         return load_run(folder, network)
     record, selection = load_record(folder), load_selection(folder)
-    try:
-        blueprint = Blueprint.from_dict(json.loads(path.read_text(encoding="utf-8")), len(selection.channels))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: {error}") from error
+    blueprint = load_blueprint(folder, selection)
     settings = _settings(record, folder)
     if network is None and is_own(settings.network):
         raise RunError(f"the network of this run is your own code, {settings.network}; say so with `network`")
 
     def build(_: int, outputs: int) -> nn.Module:
-        return blueprint.build(network or settings.network, outputs, settings.width, settings.dropout)
+        return blueprint.build(network or without_weights(settings.network), outputs, settings.width, settings.dropout)
 
     run = load_run(folder, build)
-    link = transfer_of(run.model)
-    if link is None or link.tables.latents != blueprint.design.latents:  # `tables` says what is wrong with them
-        raise RunError(f"{path} is not of the network in model.safetensors; copy the whole folder")
-    for name, wanted in (("near", blueprint.near), ("far", blueprint.far)):
-        if tuple(getattr(link, name).tolist()) != wanted:
-            raise RunError(f"{path} and model.safetensors do not agree on what is {name}; copy the whole folder")
+    _check_parts(run, blueprint, folder)
     return run
+
+
+def load_blueprint(folder: str | Path, selection: Selection) -> Blueprint:
+    """Of a run of a selection. Raises RunError where it is broken, or says more than the run's weights can be."""
+    path = Path(folder) / TRANSFER
+    try:
+        blueprint = Blueprint.from_dict(json.loads(path.read_text(encoding="utf-8")), len(selection.channels))
+        if blueprint.least > (Path(folder) / "model.safetensors").stat().st_size:  # before any memory is taken
+            raise RunError(f"parts of {blueprint.least} numbers and more, which model.safetensors is too small for")
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path}: {error}") from error
+    return blueprint
 
 
 def load_selection(folder: Path) -> Selection:
@@ -156,6 +165,23 @@ def _settings(record: Record, folder: Path) -> Settings:
         raise error if isinstance(error, GeomaskError) else RunError(f"{folder}/run.json is broken: {error}") from error
 
 
+def _check_parts(run: Run, blueprint: Blueprint, folder: Path) -> None:
+    """Raise RunError where the tensors of a run are of another blueprint, or do not go together."""
+    link, gate, path = transfer_of(run.model), run.model.gate, folder / "model.safetensors"
+    if link is None or not isinstance(gate, HardGate) or gate.channels.tolist() != list(range(len(run.model.mean))):
+        raise RunError(f"{path} has no link that takes all channels of its selection in order; train anew")
+    try:
+        tables = link.tables
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
+    for name, bounds in (("lows", tables.lows), ("highs", tables.highs)):
+        if getattr(link.near_side, name).flatten().tolist() != bounds.astype(np.float32).tolist():
+            raise RunError(f"{path} has an encoder and tables that differ in their {name}; train anew")
+    for name, wanted in (("near", blueprint.near), ("far", blueprint.far)):
+        if tuple(getattr(link, name).tolist()) != wanted:
+            raise RunError(f"{folder / TRANSFER} and {path.name} do not agree on what is {name}; copy the whole folder")
+
+
 def _check(blueprint: Blueprint, channels: int) -> None:
     """Raise ValueError for what cannot be."""
     sizes = [*asdict(blueprint.design).values(), blueprint.contexts, blueprint.symbols]
@@ -166,8 +192,10 @@ def _check(blueprint: Blueprint, channels: int) -> None:
     _check_places(blueprint.far, channels)
     if len(blueprint.near) != blueprint.design.channels:
         raise ValueError(f"an encoder of {blueprint.design.channels} channels that sees {len(blueprint.near)}")
-    if not 1 <= blueprint.contexts <= MAX_CONTEXTS or blueprint.symbols < 1 or blueprint.feature_stride < 1:
+    if not 1 <= blueprint.contexts <= MAX_CONTEXTS or not 1 <= blueprint.symbols <= MAX_SYMBOLS:
         raise ValueError(f"tables of {blueprint.contexts} contexts and {blueprint.symbols} symbols")
+    if blueprint.feature_stride.bit_count() != 1 or (blueprint.features and blueprint.far):
+        raise ValueError(f"features of {blueprint.feature_stride} pixels beside {len(blueprint.far)} far channels")
 
 
 def _check_places(places: Sequence[int], channels: int) -> None:

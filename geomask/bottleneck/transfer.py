@@ -47,9 +47,17 @@ class NearSide(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """As the class says."""
+        return self.clip(self.latents(image).round())
+
+    def latents(self, image: Tensor) -> Tensor:
+        """Before they are rounded and cut off."""
         below, right = (-side % self.stride for side in image.shape[-2:])
-        latents = self.encoder(functional.pad(image, (0, right, 0, below)) if below or right else image)
-        return torch.minimum(torch.maximum(latents.round(), self.lows), self.highs)
+        latents: Tensor = self.encoder(functional.pad(image, (0, right, 0, below)) if below or right else image)
+        return latents
+
+    def clip(self, latents: Tensor) -> Tensor:
+        """Each latent, or the nearest symbol that its table has."""
+        return torch.minimum(torch.maximum(latents, self.lows), self.highs)
 
 
 class FarSide(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from geomask.errors import SelectionError
-from geomask.train.networks import MULTIPLE, Padded, SmallNet, is_own, make_network
+from geomask.train.networks import MULTIPLE, Padded, SmallNet, is_own, make_network, without_weights
 
 
 def own(channels: int, outputs: int) -> nn.Module:
@@ -81,3 +81,45 @@ def test_the_small_networks_receptive_field_is_five_pixels() -> None:
     assert image.grad is not None
     rows, cols = image.grad[0, 0].nonzero().T
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (3, 7, 3, 7)
+
+
+def test_weights_of_torchgeo_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchgeo.models import ResNet18_Weights, resnet18
+
+    weights = ResNet18_Weights.SENTINEL2_RGB_MOCO
+    wanted = {name: torch.full_like(value, 0.25) for name, value in resnet18().state_dict().items() if "fc" not in name}
+    monkeypatch.setattr(type(weights), "get_state_dict", lambda self, *_, **__: dict(wanted))
+    network = make_network("torchgeo:resnet18@ResNet18_Weights.SENTINEL2_RGB_MOCO", 3, 4)
+    assert network.get_submodule("conv1").weight.eq(0.25).all()
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("torchgeo:resnet18@ResNet18_Weights.SENTINEL2_RGB_MOCO", "are of 3 channels; select those"),
+        ("torchgeo:resnet18@ResNet18_Weights.NONE", "cannot make the network"),
+    ],
+)
+def test_weights_that_do_not_fit_or_are_not_there(name: str, words: str) -> None:
+    with pytest.raises(SelectionError, match=words):
+        make_network(name, 5, 2)
+
+
+def test_weights_that_cannot_be_downloaded_are_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    from torchgeo.models import ResNet18_Weights
+
+    def refuse(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", refuse)
+    with pytest.raises(SelectionError, match="no network"):
+        make_network("torchgeo:resnet18@ResNet18_Weights.SENTINEL2_RGB_MOCO", 3, 2)
+
+
+def test_a_run_that_is_loaded_has_weights_of_its_own() -> None:
+    assert without_weights("torchgeo:resnet18@ResNet18_Weights.SENTINEL2_RGB_MOCO") == "torchgeo:resnet18"
+    assert without_weights("small") == "small"
+    assert without_weights("my.nets:make") == "my.nets:make"
