@@ -16,6 +16,8 @@ from geomask.errors import GeomaskError
 from .catalogs import catalogs
 from .chips import chips
 from .demo import demo
+from .encode import encode
+from .export import export
 from .index import index
 from .infer import infer
 from .manifest import manifest
@@ -23,13 +25,17 @@ from .plan import plan
 from .read import read
 from .report import report
 from .search import search
+from .serve_features import serve_features
 from .status import status
 from .train import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMANDS = [catalogs, search, index, chips, train, plan, manifest, read, infer, status, report, demo]
+COMMANDS = [
+    *(catalogs, search, index, chips, train, encode, plan, manifest, read, infer),
+    *(serve_features, status, export, report, demo),
+]
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""

@@ -12,9 +12,9 @@ import click
 @click.option("--price-per-gb", type=click.FloatRange(0), help="Money for 10^9 bytes that were read.")
 @click.option("--price-per-1000", type=click.FloatRange(0), help="Money for 1,000 requests.")
 def status(map_: str, price_per_gb: float | None, price_per_1000: float | None) -> None:
-    """Print how far a map of `geomask infer` is and what it took, as JSON.
+    """Print how far a map of `geomask infer`, or features of `geomask encode`, are and what they took, as JSON.
 
-    MAP is its folder, on a disk or in a bucket. It may be asked while the map is being made.
+    MAP is their folder, on a disk or in a bucket. It may be asked while they are being made.
     """
     from geomask.infer.outbox import Outbox
     from geomask.infer.status import Status

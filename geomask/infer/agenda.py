@@ -74,8 +74,8 @@ def find_tiles(job: Job) -> list[int]:
     """Numbers of the tiles of a job's area, neighbours together: what they share is fetched once."""
     tiling = job.tiling
     numbers = np.arange(len(tiling))
-    if job.area is not None:
-        area, (row, col), reach = shape(job.area), np.divmod(numbers, tiling.shape[1]), tiling.side
+    if (reached := job.reach) is not None:
+        area, (row, col), reach = shape(reached), np.divmod(numbers, tiling.shape[1]), tiling.side
         grid = tiling.grid
         left, top = grid.left + col * reach * grid.res_x, grid.top - row * reach * grid.res_y
         boxes = shapely.box(left, top - reach * grid.res_y, left + reach * grid.res_x, top)

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from pystac import Item
 
     from ..masks.policy import Policy
+    from ..plan.coverage import Coverage
     from ..plan.manifest import Manifest
     from ..selection import Selection
     from ..train.run import Run
     from .ground import Ground
+    from .ledger import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,18 @@ class BlockGround:
 
     def __init__(self, ground: Ground, pattern: Pattern) -> None:
         self._ground, self._pattern = ground, pattern
+
+    @property
+    def planes(self) -> int:
+        """Of the network's input."""
+        return self._pattern.planes
+
+    def manifests(self, items: Iterable[Item] | Coverage, windows: Sequence[Window]) -> dict[Stage, Manifest]:
+        """What is fetched for windows of whole chips at most, by what for. Raises what planning does."""
+        found: dict[Stage, Manifest] = {"pixels": self._ground.plan(items, windows)[0]}
+        if self._pattern.policy is not None:
+            found["preview"] = self._ground.plan(items, windows, self._pattern.policy.terms.preview_selection)[0]
+        return found
 
     def read(self, items: Iterable[Item], window: Window) -> Reading:
         """All planes of one window; what is not read of it is not valid. Raises what planning and reading raise.

@@ -1,4 +1,4 @@
-"""A map as a STAC collection: an item for each tile, which says what it was made from."""
+"""A map, or features, as a STAC collection: an item for each tile, which says what it was made from."""
 
 from __future__ import annotations
 
@@ -20,14 +20,23 @@ type Json = dict[str, Any]
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 )
+#: Of maps alone.
+MAP_EXTENSIONS = (
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+)
 STAC_VERSION = "1.1.0"
 #: Assets that say what was read, and their titles.
-MANIFESTS = {"manifest": "what was read for it", "preview": "what was read first, to decide what to read"}
+MANIFESTS = {
+    "manifest": "what was read for it",
+    "preview": "what was read first, to decide what to read",
+    "latents": "which features it was made from",
+}
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+CONTAINER = "application/vnd.geomask.features"
 
 
 def make_item(
@@ -38,11 +47,13 @@ def make_item(
     class_names: Sequence[str] | None,
     selection: str,
     collection: str,
+    features: Json | None = None,
 ) -> Json:
     """The item of a tile whose pixels are `grid`.
 
-    `files` are the tile's, by the names of `file_names`: its GeoTIFF and what manifests there are. `class_names` None:
-    values. `selection` is the digest of what was read.
+    `files` are the tile's, by the names of `file_names`: its GeoTIFF or its container, and what manifests there are.
+    `class_names` None: values. `selection` is the digest of what was read; `features` are what there is to say of a
+    container.
     """
     from rasterio.warp import transform_bounds, transform_geom
 
@@ -58,7 +69,7 @@ def make_item(
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": [*EXTENSIONS, *(MAP_EXTENSIONS if "map" in files else ())],
         "id": f"{collection}-{name}",
         "collection": collection,
         "geometry": transform_geom(grid.crs, "EPSG:4326", {"type": "Polygon", "coordinates": [ring]}),
@@ -73,6 +84,7 @@ def make_item(
             "processing:software": {"geomask": version("geomask")},
             "geomask:selection": selection,
             "geomask:items": sorted(item.id for item in sources),
+            **(features or {}),
         },
         "links": [
             {"rel": "root", "href": "../collection.json", "type": "application/json"},
@@ -82,12 +94,16 @@ def make_item(
             *links,
         ],
         "assets": {
-            "map": {
-                "href": f"./{name}.tif",
-                "type": "image/tiff; application=geotiff; profile=cloud-optimized",
-                "roles": ["data"],
-                **_describe_file(files["map"]),
-                **_describe_values(grid, class_names),
+            **{
+                key: {
+                    "href": f"./{file_names(name)[key]}",
+                    "type": COG if key == "map" else CONTAINER,
+                    "roles": ["data"],
+                    **_describe_file(files[key]),
+                    **(_describe_values(grid, class_names) if key == "map" else {}),
+                }
+                for key in ("map", "features")
+                if key in files
             },
             **{
                 key: {
@@ -105,12 +121,14 @@ def make_item(
 
 
 def file_names(tile: str) -> dict[str, str]:
-    """What a tile's files are called: its GeoTIFF, its item, and the manifests."""
+    """What a tile's files are called: its GeoTIFF or its container, its item, and the manifests."""
     return {
         "map": f"{tile}.tif",
+        "features": f"{tile}.gmf",
         "item": f"{tile}.json",
         "manifest": f"{tile}.geomask.parquet",
         "preview": f"{tile}.preview.geomask.parquet",
+        "latents": f"{tile}.latents.geomask.parquet",
     }
 
 
@@ -124,7 +142,8 @@ def make_collection(name: str, items: Iterable[Json], title: str) -> Json:
         east, north = max(east, box[2]), max(north, box[3])
         starts.append(properties["start_datetime"])
         ends.append(properties["end_datetime"])
-        tile = item["assets"]["map"]["href"].removeprefix("./").removesuffix(".tif")
+        first = next(iter(item["assets"].values()))["href"]
+        tile = first.removeprefix("./").rpartition(".")[0]
         links.append({"rel": "item", "href": f"./tiles/{tile}.json", "type": "application/geo+json"})
     interval = [min(starts), max(ends)] if starts else [None, None]
     return {

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import GeomaskError
+from ..errors import GeomaskError, RunError
 from ..selection import Selection
 from .agenda import Agenda, whole_chips
-from .blocks import Pattern
+from .draft import chip_size
 from .ground import Ground
+from .grounds import open_ground
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from ..plan.manifest import Manifest
     from ..signing import Sign
     from .draft import Draft
 
@@ -40,20 +44,17 @@ class Estimate:
     @classmethod
     def of(cls, draft: Draft, sign: Sign | None = None) -> Self:
         """Of a map that is to be; only headers are fetched. Raises what planning and fetching raise."""
-        job, pattern = draft.job, Pattern.of(draft.run, draft.job.selection)
-        size = None if pattern is None else pattern.size
+        if draft.origin is not None and not draft.origin.side:
+            raise RunError("a service makes features when they are asked for; what they will take is not known before")
+        job, size = draft.job, chip_size(draft.run)
         agenda = Agenda(job, draft.items, size)
         some, tiling = _spread(agenda.tiles), job.tiling
         places = [tiling.tile(tile) for tile in some]
         # of some tiles the margins would count, though they are read for a neighbour as well
         all_planned = len(some) == len(agenda.tiles)
         windows = [whole_chips(place.window if all_planned else place.core, size) for place in places]
-        ground = Ground(job.selection, tiling.grid, job.scaling, sign, draft.index)
-        manifest, _ = ground.plan(agenda.coverage, windows)
-        nbytes, requests = manifest.planned_nbytes, manifest.planned_requests
-        if pattern is not None and pattern.policy is not None:
-            preview, _ = ground.plan(agenda.coverage, windows, pattern.policy.terms.preview_selection)
-            nbytes, requests = nbytes + preview.pixel_nbytes, requests + len(preview.runs)
+        ground = open_ground(job, draft.run, sign, draft.index, draft.origin)
+        nbytes, requests = total(ground.manifests(agenda.coverage, windows).values())
         share = len(agenda.tiles) / max(1, len(some))
         dense = _dense_nbytes(draft, agenda, windows, sign)
         return cls(
@@ -63,7 +64,7 @@ class Estimate:
             requests=round(requests * share),
             dense_nbytes=None if dense is None else round(dense * share),
             planned=len(some),
-            at_most=pattern is not None,
+            at_most=size is not None,
         )
 
     def seconds(self, bandwidth: float) -> float:
@@ -79,7 +80,17 @@ class Estimate:
         return asdict(self)
 
 
+def total(manifests: Iterable[Manifest]) -> tuple[int, int]:
+    """Bytes and requests of what is fetched by several manifests, each header once."""
+    manifests = list(manifests)
+    headers = reduce(or_, (manifest.headers for manifest in manifests), dict[str, int]())
+    nbytes = sum(headers.values()) + sum(manifest.pixel_nbytes for manifest in manifests)
+    return nbytes, len(headers) + sum(len(manifest.runs) for manifest in manifests)
+
+
 def _dense_nbytes(draft: Draft, agenda: Agenda, windows: Sequence[Any], sign: Sign | None) -> int | None:
+    if draft.origin is not None:  # whoever has the features may not reach the files
+        return None
     selection = draft.job.selection
     every = Selection.dense(selection.slots, selection.bands, selection.rule)
     try:

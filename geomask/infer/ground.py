@@ -41,7 +41,7 @@ class Reading:
     """Pixels of a window, and what they took."""
 
     image: np.ndarray
-    """Stored values, float32 (planes, rows, columns); 0 where not valid."""
+    """Stored values or latents, float32 (planes, rows, columns); 0 where not valid."""
     valid: np.ndarray
     """bool, same shape."""
     seen: np.ndarray
@@ -73,6 +73,15 @@ class Ground:
         for href in list(index or ())[:HEADERS]:
             self._headers[href] = index[href]  # type: ignore[index]  # there is one
         self._lock = Lock()
+
+    @property
+    def planes(self) -> int:
+        """Of what is read."""
+        return len(self.selection.channels)
+
+    def manifests(self, items: Iterable[Item] | Coverage, windows: Sequence[Window]) -> dict[Stage, Manifest]:
+        """What is fetched for some windows, by what for. Raises what planning does."""
+        return {"pixels": self.plan(items, windows)[0]}
 
     def plan(
         self, items: Iterable[Item] | Coverage, windows: Sequence[Window], selection: Selection | None = None

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 Kind = Literal["tile", "source", "read", "failure", "output"]
 Part = Literal["header", "pixels", "rest"]
 """Of a file: its header, planned bytes beyond it, or what a planned prefix did not hold."""
-Stage = Literal["preview", "pixels"]
-"""What was read first, to decide by, or what the network saw."""
+Stage = Literal["preview", "pixels", "latents"]
+"""What was read first, to decide by, what the network saw, or what of that came as features."""
 FOLDER, SUFFIX = "ledger/", ".parquet"
 #: In place of a tile: what was read before the first of them, to decide on the map.
 BEGIN = "begin"

@@ -1,4 +1,4 @@
-"""A map of what a catalog shows, made tile by tile, that goes on where it was interrupted.
+"""A map of what a catalog shows, or features, made tile by tile, that go on where they were interrupted.
 
 ::
 
@@ -9,36 +9,42 @@
     MAP/tiles/TILE.geomask.parquet   the manifest of what was read; of two stages also TILE.preview.geomask.parquet
     MAP/ledger/TILE.parquet     what it took; written last: a tile that has one is done
     MAP/job.json, MAP/run/      what the map is made from, for whoever goes on with it
+
+Features for a map that is made elsewhere lie in the same form, but in place of the raster and the COGs:
+
+::
+
+    DIR/features.json, DIR/items.json  what they are, and the items that they were made from (`Origin`)
+    DIR/tiles/TILE.gmf                 a container (`geomask.bottleneck.container`)
 """
 
 from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..atomic import write_text
 from ..errors import RunError
 from .agenda import Agenda, find_tiles
-from .catalog import file_names, make_collection
 from .cluster import REQUESTS, make_tiles_on, open_cluster
 from .crew import make_tiles
-from .draft import Draft, Wish, chip_size, first_errand
+from .desk import bare_items
+from .draft import Basis, Draft, Wish, chip_size, first_errand
 from .engine import choose_engine
-from .estimate import Estimate
-from .ground import Ground
-from .job import Job
+from .estimate import Estimate, total
+from .grounds import open_ground
+from .job import Job, product_said
 from .ledger import BEGIN, done_tiles, forget_tiles, load_entries, read_trips, write_entries
 from .lock import alone
-from .mosaic import NAME as MOSAIC
-from .mosaic import make_vrt
+from .origin import ITEMS
 from .outbox import Outbox
+from .overview import finish
 from .runfiles import put_run
-from .site import TILES, Made, Site, plain_network
+from .site import Made, Site
 from .sources import changed_sources
 from .status import Status
 
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
 
     from ..progress import Advance
     from .engine import Engine
+    from .job import ProductName
 
 #: Changed files that an error names.
 NAMED = 3
@@ -57,7 +64,7 @@ NAMED = 3
 
 def infer(
     run: str | Path,
-    items: Iterable[Item],
+    items: Iterable[Item] | None,
     out: str | os.PathLike[str],
     wish: Wish | None = None,
     *,
@@ -72,15 +79,57 @@ def infer(
     Tiles are made in this process, in so many `workers` of this machine, or by those of a dask `scheduler`. Those that
     are done stay; `refresh` makes those anew whose files have changed since, `retry_failed` those of which pixels could
     not be read: these are nodata, and `Status.failures` says why. `on_done` is called with the number of tiles that are
-    done, and of all.
+    done, and of all. `items` None: those that `Wish.features` were made from.
 
     Raises RunError where another map is there or being made, where files have changed and are not to be read anew, and
     where nothing can be written; ItemError where no item shows anything of it; and what planning raises. A caller that
     starts workers is a script with ``if __name__ == "__main__"``.
     """
-    box, wish = Outbox(out), wish or Wish()
-    held = Job.find(box)
-    draft = _decide(box, run, items, wish) if held is None else Draft.take_up(held, run, items, wish)
+    how = How(workers, scheduler, refresh, retry_failed, on_done)
+    return _make("map", run, items, out, wish or Wish(), how)
+
+
+def encode(
+    run: str | Path,
+    items: Iterable[Item],
+    out: str | os.PathLike[str],
+    wish: Wish | None = None,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    refresh: bool = False,
+    retry_failed: bool = False,
+    on_done: Advance | None = None,
+) -> Status:
+    """Write what the near side of a run says of items, for `infer` elsewhere. Arguments and errors as of `infer`.
+
+    Raises RunError where the run's network has no link in its middle, too.
+    """
+    how = How(workers, scheduler, refresh, retry_failed, on_done)
+    return _make("features", run, items, out, wish or Wish(), how)
+
+
+class How(NamedTuple):
+    """By whom tiles are made, and which of them anew; as `infer` has it."""
+
+    workers: int
+    scheduler: str | None
+    refresh: bool
+    retry_failed: bool
+    on_done: Advance | None
+
+
+def _make(
+    product: ProductName,
+    run: str | Path,
+    items: Iterable[Item] | None,
+    out: str | os.PathLike[str],
+    wish: Wish,
+    how: How,
+) -> Status:
+    """What `infer` and `encode` do."""
+    box = Outbox(out)
+    held, draft = _draft(box, product, run, items, wish)
     with alone(box), ExitStack() as stack:
         box.tidy()
         engine = None
@@ -90,27 +139,27 @@ def infer(
         agenda = Agenda(job, draft.items, chip_size(draft.run))
         names = {job.tiling.tile(tile).name: tile for tile in agenda.tiles}
         done = done_tiles(box) & set(names)
-        done -= _stale(box, done, wish, refresh=refresh)
-        done -= _failed(box, done) if retry_failed else set()
+        done -= _stale(box, done, wish, refresh=how.refresh)
+        done -= _failed(box, done) if how.retry_failed else set()
         count, total = len(done), len(names)
 
         def made(_: Made | None = None, more: int = 1) -> None:
             nonlocal count
             count += more
-            if on_done is not None:
-                on_done(count, total)
+            if how.on_done is not None:
+                how.on_done(count, total)
 
         made(more=0)
         errands = agenda.errands({names[name] for name in done})
         if count == total:
             pass
-        elif scheduler is None and not workers:
-            make_tiles(Site(job, draft.run, box, wish.sign, draft.index, engine), errands, made)
+        elif how.scheduler is None and not how.workers:
+            make_tiles(Site(job, draft.run, box, wish.sign, draft.index, engine, draft.origin), errands, made)
         else:
             per_task = _tiles_per_task(draft, agenda, wish)
-            client = stack.enter_context(open_cluster(scheduler, workers))
+            client = stack.enter_context(open_cluster(how.scheduler, how.workers))
             make_tiles_on(client, job, box, errands, per_task, wish.sign, made)
-        _finish(box, draft, agenda.tiles)
+        finish(box, draft, agenda.tiles)
     return Status.of(box, job)
 
 
@@ -120,28 +169,49 @@ def save_receipt(status: Status, run: str | Path, server: dict[str, int] | None 
     write_text(Path(run) / "receipt.json", json.dumps({**said, "server": server}, indent=1) + "\n")
 
 
-def estimate(run: str | Path, items: Iterable[Item], out: str | os.PathLike[str], wish: Wish | None = None) -> Estimate:
-    """What `infer` of the same arguments would take in all; only headers are fetched. Raises as `infer` does."""
-    box, wish = Outbox(out), wish or Wish()
-    held = Job.find(box)
-    draft = _decide(box, run, items, wish) if held is None else Draft.take_up(held, run, items, wish)
+def estimate(
+    run: str | Path,
+    items: Iterable[Item] | None,
+    out: str | os.PathLike[str],
+    wish: Wish | None = None,
+    product: ProductName = "map",
+) -> Estimate:
+    """What `infer` or `encode` of the same arguments would take in all; only headers are fetched. Raises as they do."""
+    wish = wish or Wish()
+    _, draft = _draft(Outbox(out), product, run, items, wish)
     return Estimate.of(draft, wish.sign)
 
 
-def _decide(box: Outbox, run: str | Path, items: Iterable[Item], wish: Wish) -> Draft:
-    """A new map, of which nothing is written yet."""
+def _draft(
+    box: Outbox, product: ProductName, run: str | Path, items: Iterable[Item] | None, wish: Wish
+) -> tuple[Job | None, Draft]:
+    """The job that is there already, and what is asked for, of which nothing is written yet."""
+    held = Job.find(box)
+    if held is None:
+        return None, _decide(box, run, items, wish, product)
+    held.check_product(product, box.place)
+    return held, Draft.take_up(held, Basis.of(run, items, wish, product))
+
+
+def _decide(
+    box: Outbox, run: str | Path, items: Iterable[Item] | None, wish: Wish, product: ProductName = "map"
+) -> Draft:
+    """A new map, or features, of which nothing is written yet."""
     if box.get("run/run.json") is None and next(iter(box.names()), None) is not None:
-        raise RunError(f"{box.place} holds something else than a map; name another folder")
-    return Draft.begin(run, items, _name(box.place), wish)
+        raise RunError(f"{box.place} holds something else than {product_said(product)}; name another folder")
+    return Draft.begin(Basis.of(run, items, wish, product), _name(box.place))
 
 
 def _begin(box: Outbox, draft: Draft) -> tuple[Draft, Engine | None]:
     """Choose what computes, and write down what the map is; its job comes last."""
-    tiling = draft.job.tiling
+    tiling, engine = draft.job.tiling, None
     cuts = tiling.cuts(tiling.tile(0))
     size, count = (cuts[0].seen.height, cuts[0].seen.width), len(cuts) * len(find_tiles(draft.job))
-    name, engine = choose_engine(plain_network(draft.run.model), size, count)
-    draft = replace(draft, job=replace(draft.job, engine=name))
+    if draft.product.name == "map":  # symbols are whole numbers: an engine that rounds otherwise says others
+        name, engine = choose_engine(draft.product.model, size, count)
+        draft = replace(draft, job=replace(draft.job, engine=name))
+    else:
+        box.put(ITEMS, (json.dumps(bare_items(draft.items)) + "\n").encode())
     put_run(box, draft.files)
     write_entries(box, BEGIN, read_trips(BEGIN, "header", draft.index.trips))
     draft.job.save(box)
@@ -169,23 +239,9 @@ def _failed(box: Outbox, done: set[str]) -> set[str]:
 def _tiles_per_task(draft: Draft, agenda: Agenda, wish: Wish) -> int:
     """So many tiles take `REQUESTS` requests, going by the first of which anything is there."""
     job, first = draft.job, first_errand(agenda)
-    ground = Ground(job.selection, job.tiling.grid, job.scaling, wish.sign, draft.index)
-    manifest, _ = ground.plan(first.items, [job.tiling.tile(first.tile).window])
-    return max(1, -(-REQUESTS // max(1, manifest.planned_requests)))
-
-
-def _finish(box: Outbox, draft: Draft, tiles: Iterable[int]) -> None:
-    """Write what shows all tiles at once: the collection, and one raster."""
-    there, tiling = set(box.names(TILES)), draft.job.tiling
-    made = [tile for tile in map(tiling.tile, sorted(tiles)) if f"{TILES}{file_names(tile.name)['item']}" in there]
-    with ThreadPoolExecutor() as threads:
-        items = list(threads.map(lambda tile: box.get(f"{TILES}{file_names(tile.name)['item']}"), made))
-    model, names = draft.run.model, draft.run.record.class_names
-    classes = len(names) if model.objective.has_classes else None
-    box.put(MOSAIC, make_vrt(tiling, made, TILES, classes))
-    said = f"{model.objective.task} by {len(draft.job.selection.channels)} channels of {len(draft.items)} items"
-    collection = make_collection(draft.job.name, [json.loads(item) for item in items if item], said)
-    box.put("collection.json", (json.dumps(collection, indent=1) + "\n").encode())
+    ground = open_ground(job, draft.run, wish.sign, draft.index, draft.origin)
+    _, requests = total(ground.manifests(first.items, [job.tiling.tile(first.tile).window]).values())
+    return max(1, -(-REQUESTS // max(1, requests)))
 
 
 def _name(place: str) -> str:

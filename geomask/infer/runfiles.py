@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from ..bottleneck.run import open_run
 from ..errors import RunError
-from ..train.run import load_run
 
 if TYPE_CHECKING:
     from ..train.run import Run
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 FOLDER = "run/"
 #: Of a run folder, what says what the network does.
-FILES = ("selection.json", "selection.nc", "model.safetensors", "policy/policy.json", "policy/policy.safetensors")
+FILES = (
+    *("selection.json", "selection.nc", "model.safetensors", "transfer.json"),
+    *("policy/policy.json", "policy/policy.safetensors"),
+)
 RECORD = "run.json"
 
 
@@ -59,4 +62,4 @@ def fetch_run(box: Outbox, job: Job) -> Run:
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        return load_run(folder, job.network)
+        return open_run(folder, job.network)

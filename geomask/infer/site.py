@@ -1,4 +1,4 @@
-"""Where a map is made, tile by tile: read, answered, written; the ledger's part of a tile comes last."""
+"""Where a map, or features, are made, tile by tile: read, computed, written; the ledger's part comes last."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ import json
 import time
 from dataclasses import dataclass, field
 from threading import Event, Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from ..errors import GeomaskError, RunError
 from ..grid import Window
 from ..plan.parquet import write_parquet
-from ..train.fold import FoldedMask
-from ..train.network import MaskedNetwork
-from .answer import answer
-from .blocks import BlockGround, Pattern
+from .blocks import BlockGround
 from .catalog import file_names, make_item
 from .engine import make_engine
-from .geotiff import NODATA, encode_cog
-from .ground import Ground, Reading
+from .ground import Reading
+from .grounds import open_ground
 from .ledger import Entry, read_entries, write_entries
+from .product import make_product
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from .agenda import Errand
     from .engine import Engine
     from .job import Job
+    from .origin import Origin
     from .outbox import Outbox
     from .tiling import Cut, Tile
 
@@ -77,16 +75,15 @@ class Site:
         sign: Sign | None = None,
         index: HeaderIndex | None = None,
         engine: Engine | None = None,
+        origin: Origin | None = None,
     ) -> None:
-        """Headers in `index` are not fetched again. `engine` is the job's, where it has been made already."""
+        """Headers in `index` are not fetched again. `engine` is the job's, `origin` that of its features, where known.
+
+        Raises what `open_ground` raises.
+        """
         self.job, self.box = job, box
-        ground = Ground(job.selection, job.tiling.grid, job.scaling, sign, index)
-        pattern = Pattern.of(run, job.selection)
-        self._ground = ground if pattern is None else BlockGround(ground, pattern)
-        self._planes = len(job.selection.channels) if pattern is None else pattern.planes
-        model = plain_network(run.model)
-        self._objective, self._compute = model.objective, engine or make_engine(model, job.engine)
-        self._classes = run.record.class_names if model.objective.has_classes else None
+        self._ground, self._product = open_ground(job, run, sign, index, origin), make_product(run, job)
+        self._compute = engine or make_engine(self._product.model, job.engine)
         self._stopped, self._turn = Event(), Lock()
 
     def stop(self) -> None:
@@ -109,9 +106,9 @@ class Site:
         if haul.reading is not None:
             with self._turn:
                 start = time.perf_counter()
-                values = self._decide(haul, haul.reading)
+                made = self._make(haul, haul.reading)
                 network = time.perf_counter() - start
-            entries += self._write(haul, haul.reading, values)
+            entries += self._write(haul, haul.reading, made)
         manifests = haul.reading.manifests.values() if haul.reading is not None else ()
         done = Entry(
             "tile",
@@ -127,7 +124,7 @@ class Site:
 
     def _read_apart(self, tile: Tile, items: Sequence[Item], failures: list[tuple[Cut, str]]) -> Reading:
         """Cut by cut, after all at once has failed: what cannot be read is added to `failures`."""
-        shape = (self._planes, tile.window.height, tile.window.width)
+        shape = (self._ground.planes, tile.window.height, tile.window.width)
         whole = Reading(np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape[1:], bool), {}, {})
         for cut in self.job.tiling.cuts(tile):
             seen = cut.seen
@@ -142,30 +139,14 @@ class Site:
             whole.seen[rows, cols] = part.seen
             for stage, receipt in part.receipts.items():
                 whole.receipts[stage] = whole.receipts[stage].plus(receipt) if stage in whole.receipts else receipt
-        if isinstance(self._ground, Ground) and not failures:
-            whole.manifests["pixels"], _ = self._ground.plan(items, [tile.window])
+        if not (failures or isinstance(self._ground, BlockGround)):
+            whole.manifests.update(self._ground.manifests(items, [tile.window]))
         return whole
 
-    def _decide(self, haul: Haul, reading: Reading) -> np.ndarray:
-        """Classes or values of the tile's core."""
-        tile, tiling = haul.tile, self.job.tiling
-        values = answer(
-            self._engine,
-            self._objective,
-            reading.image,
-            reading.valid,
-            tiling.cuts(tile),
-            tiling.overlap,
-            reading.seen,
-        )
-        nothing = NODATA if self._objective.has_classes else np.nan
-        for cut, _ in haul.failures:
-            kept = _kept(cut)
-            values[kept.row_off : kept.row_stop, kept.col_off : kept.col_stop] = nothing
-        row, col = tile.core.row_off - tile.window.row_off, tile.core.col_off - tile.window.col_off
-        core = values[row : row + tile.core.height, col : col + tile.core.width]
-        outside = self._outside(tile)
-        return core if outside is None else np.where(outside, np.asarray(nothing, core.dtype), core)
+    def _make(self, haul: Haul, reading: Reading) -> Any:
+        """What becomes of the tile's core."""
+        lost, outside = [_kept(cut) for cut, _ in haul.failures], self._outside(haul.tile)
+        return self._product.compute(self._engine, reading, haul.tile, self.job.tiling, lost, outside)
 
     def _engine(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         if self._stopped.is_set():
@@ -174,21 +155,21 @@ class Site:
 
     def _outside(self, tile: Tile) -> np.ndarray | None:
         """Which pixels of a tile's core lie outside the area, bool (rows, columns); None: there is none."""
-        if self.job.area is None:
+        area = self.job.reach
+        if area is None:
             return None
         import rasterio
         from rasterio.features import geometry_mask
 
         grid = self.job.tiling.grid.crop(tile.core)
-        outside: np.ndarray = geometry_mask(
-            [self.job.area], (grid.height, grid.width), rasterio.Affine(*grid.transform)
-        )
+        outside: np.ndarray = geometry_mask([area], (grid.height, grid.width), rasterio.Affine(*grid.transform))
         return outside
 
-    def _write(self, haul: Haul, reading: Reading, values: np.ndarray) -> list[Entry]:
+    def _write(self, haul: Haul, reading: Reading, made: Any) -> list[Entry]:
         """Write the tile's files; returns its rows of the ledger."""
-        tile, grid = haul.tile, self.job.tiling.grid.crop(haul.tile.core)
-        files = {"map": encode_cog(values, grid, None if self._classes is None else len(self._classes))}
+        tile, job, product = haul.tile, self.job, self._product
+        grid = job.tiling.grid.crop(tile.core)
+        files: dict[str, bytes] = {product.name: product.pack(made, grid)}
         for stage, manifest in reading.manifests.items():
             sink = io.BytesIO()
             write_parquet(manifest, sink)
@@ -198,8 +179,9 @@ class Site:
             for manifest in reading.manifests.values()
             for source in manifest.requests.sources
         }
-        sources = [item for item in haul.items if (item.collection_id, item.id) in read] or haul.items
-        item = make_item(tile.name, grid, sources, files, self._classes, self.job.selection.digest, self.job.name)
+        named = [item for item in haul.items if (item.collection_id, item.id) in read]
+        sources: Sequence[Item] = haul.items if job.features or not named else named  # features are of all of them
+        item = make_item(tile.name, grid, sources, files, product.classes, job.selection.digest, job.name, product.said)
         files["item"] = (json.dumps(item, indent=1) + "\n").encode()
         names = file_names(tile.name)
         for name, data in files.items():
@@ -221,16 +203,6 @@ class Site:
             entries.append(Entry.failed(tile.name, Window(row, col, kept.height, kept.width), reason))
         entries += [Entry("output", tile.name, f"{TILES}{name}", nbytes=nbytes) for name, nbytes in outputs.items()]
         return entries
-
-
-def plain_network(model: MaskedNetwork) -> MaskedNetwork:
-    """The network of a run for images of any size: blocks that are not read are not valid, and need no mask."""
-    gate = model.gate
-    if not isinstance(gate, FoldedMask) or not gate.is_spatial:
-        return model
-    at = gate.at.tolist()
-    plain = FoldedMask(at, torch.ones(len(at), 1, 1), gate.heads)
-    return MaskedNetwork(model.mean, model.deviation, plain, model.network, model.objective).eval()
 
 
 def _kept(cut: Cut) -> Window:

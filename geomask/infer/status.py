@@ -1,4 +1,4 @@
-"""How far a map is, and what it has taken, as its ledger says."""
+"""How far a map is, or features are, and what it has taken, as its ledger says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .job import Job
 from .ledger import BEGIN, done_tiles, load_entries
 
 if TYPE_CHECKING:
+    from .job import ProductName
     from .outbox import Outbox
 
 #: Reasons that are shown; all of them are in the ledger.
@@ -32,7 +33,7 @@ class Status:
     """A map, so far. Bytes are those of response bodies."""
 
     map: str
-    """Where it is."""
+    """Where it is, or the features are."""
     tiles: int
     """Of the area."""
     done: int
@@ -67,6 +68,10 @@ class Status:
     """``slot/band`` of channels that no item fills."""
     selection: str
     """Digest of what is read."""
+    product: ProductName
+    """What it is."""
+    features: str | None
+    """Where its features are from, in place of the pixels of some channels."""
 
     @classmethod
     def of(cls, box: Outbox, job: Job) -> Self:
@@ -116,6 +121,8 @@ class Status:
             network_seconds=total(tile, "network"),
             empty=job.empty,
             selection=job.selection.digest,
+            product=job.product,
+            features=job.features,
         )
 
     @classmethod

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: numpy's names of what a GeoTIFF stores.
 DTYPE = re.compile(r"u?int(8|16|32|64)|float(16|32|64)")
+#: In place of one: the file is a container of features (`geomask encode`), read whole.
+LATENT = "latent"
 
 
 class Sources:
@@ -87,12 +89,25 @@ def _check_bands(source: Source, channels: Sequence[tuple[str, str]]) -> None:
 
 
 def _check_file(source: Source) -> None:
+    if source.dtype == LATENT:
+        _check_container(source)
+        return
     if source.level is not None and not 0 <= source.level <= LIMIT:
         raise ManifestError(f"level of {source.href} is {source.level}; overviews count from 0, null is full size")
     if not 0 <= source.header_nbytes <= source.size <= LIMIT or not (source.header_nbytes or source.why is not None):
         raise ManifestError(f"{source.href} of {source.size} bytes cannot have a header of {source.header_nbytes}")
     if not DTYPE.fullmatch(source.dtype):
         raise ManifestError(f"dtype of {source.href} is {brief(source.dtype)}; numpy has names such as uint16")
+
+
+def _check_container(source: Source) -> None:
+    if (source.level, source.header_nbytes, source.why) != (None, 0, None):
+        raise ManifestError(
+            f"{source.href} holds latents at level {source.level} behind a header of {source.header_nbytes}; a "
+            "container has neither, and GDAL reads none"
+        )
+    if not 1 <= source.size <= LIMIT:
+        raise ManifestError(f"{source.href} holds latents in {source.size} bytes; a container has some")
 
 
 def check_scaling(scaling: Sequence[tuple[float, float]], channels: int) -> tuple[tuple[float, float], ...]:
@@ -136,6 +151,11 @@ def check_requests(
     )
     for wrong in (~_ranges_fit(requests), nbytes != request_nbytes(requests.tiles)):
         _refuse(wrong, lambda at: f"{where(at)}: {_say_bytes(requests[at], int(nbytes[at]))}")
+    whole = np.array([source.size if source.dtype == LATENT else -1 for source in requests.sources], np.int64)
+    _refuse(
+        _cut_up(requests, whole),
+        lambda at: f"{where(at)}: a part of {requests[at].source.href}; a container of latents is read whole",
+    )
     gdal = np.array([source.why is not None for source in requests.sources], bool)
     _refuse(
         gdal[requests.source] & (requests.tiles.counts > 0),
@@ -156,6 +176,19 @@ def _ranges_fit(requests: Requests) -> np.ndarray:
     fit &= (tiles.wholes <= LIMIT) & (tiles.offsets <= sizes[owners] - np.minimum(tiles.wholes, LIMIT))
     all_fit: np.ndarray = np.bincount(owners[~fit], minlength=len(requests)) == 0
     return all_fit
+
+
+def _cut_up(requests: Requests, whole: np.ndarray) -> np.ndarray:
+    """Whether a request of a container asks for anything but all of it, bool (requests,).
+
+    `whole`: bytes of each source that is a container, else -1, int64 (sources,).
+    """
+    tiles, wanted = requests.tiles, whole[requests.source]
+    cut: np.ndarray = (wanted >= 0) & (tiles.counts != 1)
+    owners = tiles.owners
+    parts = (wanted[owners] >= 0) & ((tiles.offsets != 0) | (tiles.lengths != wanted[owners]))
+    cut[owners[parts]] = True
+    return cut
 
 
 def _say_bytes(request: ReadRequest, nbytes: int) -> str:

@@ -64,8 +64,9 @@ class Manifest:
 
     @cached_property
     def headers(self) -> dict[str, int]:
-        """Bytes of the header of each file that is read by its byte ranges."""
-        return {href: source.header_nbytes for href, source in self.files.items() if source.why is None}
+        """Bytes of the header of each file that is read by its byte ranges; containers of features have none."""
+        files = self.files.items()
+        return {href: source.header_nbytes for href, source in files if source.why is None and source.header_nbytes}
 
     @property
     def header_nbytes(self) -> int:

@@ -43,6 +43,7 @@ class Source:
     """Bytes of the whole file."""
     etag: str | None
     dtype: str
+    """numpy's name of what is stored; ``latent`` of a container of features, which is no GeoTIFF and read whole."""
     nodata: float | None
     scales: tuple[float, ...]
     """Of each band: physical value = stored value * scale + offset."""
@@ -81,7 +82,7 @@ class ReadRequest:
     chip: int
     """Position in the manifest's chips, 0-based."""
     window: Window
-    """Of the level's pixels."""
+    """Of the level's pixels; of a container its latents."""
     ranges: tuple[ByteRange, ...]
     """Bytes of the GeoTIFF tiles of the window, in order of plane, tile row, tile column; those of a mask come last."""
     wholes: tuple[int, ...]

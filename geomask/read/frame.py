@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..errors import GridError, ManifestError
+from ..plan.limits import LATENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,20 +113,27 @@ class Frame:
 
 
 def value_type(manifest: Manifest) -> np.dtype[Any]:
-    """float32, unless the files of a manifest hold numbers that it would round: then float64."""
+    """float32, unless the files of a manifest hold numbers that it would round: then float64.
+
+    Raises ManifestError where they hold latents.
+    """
     types = {source.dtype for source in manifest.requests.sources}
+    if LATENT in types:
+        href = next(source.href for source in manifest.requests.sources if source.dtype == LATENT)
+        raise ManifestError(f"{href} holds features, no pixels; `geomask infer --from-features` decodes them")
     exact = all(np.can_cast(dtype, np.float32, "safe") for dtype in types)
     return np.dtype(np.float32 if exact else np.float64)
 
 
 def _scaled_type(manifest: Manifest) -> np.dtype[Any]:
     """float32, unless stored values or physical ones need float64."""
+    plain = value_type(manifest)
     crowded = any(
         _is_crowded(source.dtype, *manifest.scaling[channel])
         for source in manifest.requests.sources
         for channel in source.channels
     )
-    return np.dtype(np.float64) if crowded else value_type(manifest)
+    return np.dtype(np.float64) if crowded else plain
 
 
 def _is_crowded(dtype: str, scale: float, offset: float) -> bool:

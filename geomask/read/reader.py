@@ -48,13 +48,14 @@ def read_manifest(
     Where several sources fill a pixel, the first of them in the manifest that is valid there is shown. Chips must be of
     one size. Headers that are in `index` are not fetched again. `sign` signs hrefs; None: as those of the index were.
     What is in `kept` is not fetched again, nor in the receipt, and what comes is put there. `on_done` is called once
-    for each file. Raises FetchError where bytes do not come, or a file changed since it was planned, and LayoutError
-    where a GeoTIFF tile does not decode.
+    for each file. Raises FetchError where bytes do not come, or a file changed since it was planned, LayoutError where
+    a GeoTIFF tile does not decode, and ManifestError where files are containers of features.
     """
+    kind = value_type(manifest)
     shape, start = _shape(manifest), time.perf_counter()
     sign = sign or (index.sign if index is not None else None)
     layouts, headers = fetch_layouts(manifest, index, sign)
-    cube = Cube(manifest, np.zeros(shape, value_type(manifest)), np.zeros(shape, bool))
+    cube = Cube(manifest, np.zeros(shape, kind), np.zeros(shape, bool))
     canvas = Canvas(cube, layouts, sign, kept)
     arrivals = Arrivals(canvas)
     with _threads() as threads, _threads() as others:

@@ -209,6 +209,7 @@ PROCESSES = {
     "search": ("search gone.json", "gone.json"),
     "chips": ("chips gone.json -o chips", "gone.json"),
     "train": ("train gone.json --labels gone.tif -o run", "gone.json"),
+    "encode": ("encode gone.json --run gone -o out", "gone.json"),
     "plan": ("plan - --selection gone.json", "gone.json"),
     "index": ("index gone.json -o headers.parquet", "gone.json"),
     "manifest": ("manifest validate gone.jsonl", "gone.jsonl"),
@@ -216,6 +217,7 @@ PROCESSES = {
     "infer": ("infer gone - -o map", "standard input is no JSON: it is empty"),
     "status": ("status gone", "gone holds no map"),
     "demo": ("demo --out words.txt", "words.txt"),
+    "export": ("export gone -o out", "gone is no finished run"),
     "report": ("report gone", "gone"),
 }
 

@@ -21,6 +21,7 @@ from geomask.infer import run as infer_run
 from geomask.infer.draft import Wish
 from geomask.infer.field import Field
 from geomask.infer.geotiff import NODATA
+from geomask.infer.product import plain_network
 from geomask.infer.run import estimate, infer
 from geomask.masks.dynamic import DynamicScores
 from geomask.masks.gate import Gate
@@ -131,7 +132,7 @@ def shown(run: Run, planes: np.ndarray, chosen: dict[tuple[int, int], np.ndarray
         part[...] = choice[:, : part.shape[1], : part.shape[2]]
     valid &= planes != 0
     image = torch.from_numpy(np.where(valid, planes, 0))[None]
-    model = infer_run.plain_network(run.model)
+    model = plain_network(run.model)
     with torch.inference_mode():
         said = model.objective.decide(model(image, torch.from_numpy(valid)[None]))[0].numpy()
     return np.where(seen, said, NODATA)
