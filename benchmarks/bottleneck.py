@@ -36,8 +36,10 @@ PAGE = ROOT / "docs" / "benchmarks" / "bottleneck.md"
 
 FULL = Plan((5, 20), (5,), (0.003, 0.01, 0.03, 0.1), Lesson(steps=1000, settling=300, tuning=300, batch=128), 2)
 QUICK = Plan((5,), (5,), (0.003, 0.01, 0.1), Lesson(steps=500, settling=150, tuning=150, batch=128), 3)
-#: Share of a network's steps, and splits, of a quick run.
-QUICK_STEPS, QUICK_SPLITS = 0.4, 3
+#: Share of a network's steps in a quick run.
+QUICK_STEPS = 0.4
+#: Of each set; there are five.
+SPLITS, QUICK_SPLITS = 5, 3
 #: Processes, of one thread each.
 PROCESSES = 2
 
@@ -56,6 +58,7 @@ def main(
     names = [name for name in SETS if name in cases]
     found = {one.name: one for one in sets} if sets else load_feature_sets(names, given.data, cache)
     there = [one for one in found.values() if isinstance(one, FeatureSet)]
+    there = [_first_splits(one, given.splits or (QUICK_SPLITS if given.quick else SPLITS)) for one in there]
     points = measure([_hurry(one) for one in there] if given.quick else there, contenders, plan)
     rows: list[Row] = []
     for name, one in found.items():
@@ -102,13 +105,18 @@ def measure_split(of: FeatureSet, fold: int, names: Sequence[str], plan: Plan) -
 def _hurry(one: FeatureSet) -> FeatureSet:
     of = one.of
     settings = replace(of.settings, steps=round(QUICK_STEPS * of.settings.steps))
-    return replace(one, of=replace(of, settings=settings, splits=of.splits[:QUICK_SPLITS]))
+    return replace(one, of=replace(of, settings=settings))
+
+
+def _first_splits(one: FeatureSet, count: int) -> FeatureSet:
+    return replace(one, of=replace(one.of, splits=one.of.splits[:count]))
 
 
 def _parser() -> argparse.ArgumentParser:
     about = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python benchmarks/bottleneck.py", description=about)
     parser.add_argument("--quick", action="store_true", help="three splits, fewer steps and settings: a quarter hour")
+    parser.add_argument("--splits", type=int, choices=range(2, SPLITS + 1), metavar="N", help="so many, up to five")
     parser.add_argument(
         "--only",
         type=names_of((*CONTENDERS, *SETS, LINK)),
@@ -124,7 +132,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write_page(measured: Figures, *, quick: bool) -> None:
     """Refresh the figures of the page."""
-    source = f"{measured.source()} A quick run." if quick else measured.source()
+    splits = max(row.n for row in measured.rows if row.metric == "score")
+    source = f"{measured.source()} {splits} splits{', a quick run' if quick else ''}."
     shown = f"{source}\n\n{summarise(measured.rows)}\n\n{table(measured, COLUMNS, markdown=True)}\n"
     write_figures(PAGE, shown)
 
