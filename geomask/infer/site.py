@@ -54,6 +54,8 @@ class Haul:
     """As `time.perf_counter` says, like `began`."""
     failures: list[tuple[Cut, str]] = field(default_factory=list)
     """What could not be read, and why."""
+    outside: np.ndarray | None = None
+    """Which pixels of the tile's core lie outside the area, bool (rows, columns); None: there is none."""
 
 
 class Made(NamedTuple):
@@ -98,7 +100,10 @@ class Site:
             reading = self._ground.read(errand.items, tile.window) if errand.items else None
         except GeomaskError:
             reading = self._read_apart(tile, errand.items, failures)
-        return Haul(tile, errand.items, reading, began, time.perf_counter(), failures)
+        read = time.perf_counter()
+        # here, since rasterio and shapely both change Python's warnings for a moment, which two threads must not do
+        outside = None if reading is None else self._outside(tile)
+        return Haul(tile, errand.items, reading, began, read, failures, outside)
 
     def finish(self, haul: Haul) -> Made:
         """Ask the network, and write the tile. Raises RunError where it cannot be written, or after `stop`."""
@@ -145,8 +150,8 @@ class Site:
 
     def _make(self, haul: Haul, reading: Reading) -> Any:
         """What becomes of the tile's core."""
-        lost, outside = [_kept(cut) for cut, _ in haul.failures], self._outside(haul.tile)
-        return self._product.compute(self._engine, reading, haul.tile, self.job.tiling, lost, outside)
+        lost = [_kept(cut) for cut, _ in haul.failures]
+        return self._product.compute(self._engine, reading, haul.tile, self.job.tiling, lost, haul.outside)
 
     def _engine(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         if self._stopped.is_set():
@@ -154,7 +159,7 @@ class Site:
         return self._compute(image, valid)
 
     def _outside(self, tile: Tile) -> np.ndarray | None:
-        """Which pixels of a tile's core lie outside the area, bool (rows, columns); None: there is none."""
+        """As `Haul` has it."""
         area = self.job.reach
         if area is None:
             return None

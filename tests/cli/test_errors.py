@@ -215,6 +215,7 @@ PROCESSES = {
     "manifest": ("manifest validate gone.jsonl", "gone.jsonl"),
     "read": ("read gone.jsonl -o cube.tif", "gone.jsonl"),
     "infer": ("infer gone - -o map", "standard input is no JSON: it is empty"),
+    "serve-features": ("serve-features gone.json --run gone", "gone is no finished run"),
     "status": ("status gone", "gone holds no map"),
     "demo": ("demo --out words.txt", "words.txt"),
     "export": ("export gone -o out", "gone is no finished run"),
