@@ -67,7 +67,7 @@ def main(
         else:
             rows.append(Row("all", f"{name}/equal_score", "score", None, "fraction", note=str(one)))
     if LINK in cases:
-        rows += measure_link(cache, quick=given.quick)
+        rows += measure_link(cache, contenders, quick=given.quick)
     packages = ("geomask", "torch", "constriction", "imagecodecs")
     figures = Figures.now({name: version(name) for name in packages}, rows)
     print(table(figures, COLUMNS))

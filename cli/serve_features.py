@@ -40,6 +40,7 @@ def serve_features(items: str, run: Path, **options: Any) -> None:
     from geomask.bottleneck.run import open_run
     from geomask.infer.desk import Desk
     from geomask.infer.service import Service
+    from geomask.train.crowd import one_thread
 
     opened = open_run(run, options["network"])
     fit_slots(opened.selection, found)  # says so where they are others
@@ -47,7 +48,9 @@ def serve_features(items: str, run: Path, **options: Any) -> None:
     service = Service(
         desk, options["host"], options["port"], latency=options["latency"], bandwidth=options["bandwidth"]
     )
-    service.run()
+    # So small a network is no faster with more, and their waiting takes time from whatever else runs here.
+    with one_thread():
+        service.run()
 
 
 def _extent(options: dict[str, Any]) -> Extent:

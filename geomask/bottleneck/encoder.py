@@ -32,7 +32,7 @@ class Design:
     """That the encoder sees."""
     latents: int = 8
     """Planes that are sent."""
-    width: int = 64
+    width: int = 32
     """Features between the layers."""
     blocks: int = 2
     """Residual blocks, in each of the two networks."""

@@ -190,4 +190,4 @@ def test_links_are_compared_by_seconds():
         "selection": 6.0,
         "bottleneck": 9.0,
     }
-    assert "bottleneck 10.0 s; dense 90.0 s, selection 15.0 s; fastest: yes" in summarise(rows)
+    assert "bottleneck 10.0 s; dense 90.0 s, selection 15.0 s; faster than what reads: yes" in summarise(rows)
