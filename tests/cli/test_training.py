@@ -177,3 +177,40 @@ def test_every_method_can_be_named_on_the_command_line() -> None:
     (option,) = [param for param in group.get_command(None, "train").params if param.name == "method"]
     assert set(option.type.choices) == set(METHODS)
     assert option.default == "learned"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--transfer", "bottleneck", "--budgets", "10%,20%"), "--transfer bottleneck has one --budget"),
+        (("--transfer", "auto", "--levels", "0"), "leave --levels and --grain out"),
+        (("--transfer", "auto", "--near", "1s"), "--near 1s needs a --bandwidth"),
+        (("--near", "10%"), "--near is of features"),
+        (("--encoder", "run"), "--encoder is of features"),
+        (("--transfer", "bottleneck", "--encoder", "run", "--near", "10%"), "choose one"),
+    ],
+)
+def test_what_goes_not_with_features_is_said_before_anything_is_read(
+    folder: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = train(folder, "classes.tif", tmp_path / "out", *options)
+    assert (result.exit_code, result.stdout) == (USAGE, "")
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_from_items_to_a_map_and_an_encoder_for_a_second_network(folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    shared = ("--transfer", "bottleneck", "--budget", "50%", "--steps", 6)
+    result = train(folder, "classes.tif", first, *shared, "--method", "uniform", "--near", "100%")
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["transfer"] == "bottleneck"
+    assert 0 < said["planned_bytes"] < said["dense_bytes"] / 2
+    assert train(folder, "classes.tif", second, *shared, "--encoder", first, "--seed", 3).exit_code == 0
+    features, out = tmp_path / "features", tmp_path / "map"
+    assert call("encode", folder / "items.json", "--run", first, "-o", features).exit_code == 0
+    for run in (first, second):  # two networks, one set of features
+        assert call("infer", run, "--from-features", features, "-o", out / run.name).exit_code == 0
+    gone = train(folder, "classes.tif", tmp_path / "third", *shared, "--encoder", tmp_path / "none")
+    assert (gone.exit_code, gone.stderr.count("\n")) == (FAILURE, 1)
